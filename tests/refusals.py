@@ -1183,6 +1183,41 @@ ROUTE_KINDS: Final = (
     _route_kind(
         "nothing that says when weights are in force", {"accepted": {}}, "accepted", "write settle, such as 2s"
     ),
+    _route_kind(
+        "a generation of nothing",
+        {"accepted": {"generationAt": "status.observedGeneration"}},
+        "accepted",
+        "write settle, such as 2s",
+    ),
+    _route_kind(
+        "weights that nobody accepts",
+        {"accepted": {"echo": "status.targets[]", "generationAt": "status.seen"}},
+        "accepted",
+        "write settle, such as 2s",
+    ),
+    _route_kind(
+        "a word without a generation",
+        {"accepted": {"value": "status.state", "goodWords": ["Valid"]}},
+        "accepted",
+        "write settle, such as 2s",
+    ),
+    _route_kind(
+        "a generation in no condition",
+        {"accepted.generation": "observedGeneration"},
+        "spec.accepted.generation",
+        "write conditions, or generationAt",
+    ),
+    _route_kind(
+        "two answers",
+        {
+            "accepted.value": "status.state",
+            "accepted.goodWords": ["Valid"],
+            "accepted.good": {"Valid": "True"},
+            "accepted.conditions": "status.conditions[]",
+        },
+        "spec.accepted.value",
+        "write one of them",
+    ),
     _route_kind("a field that there is not", {"weihgt": "share"}, "weihgt"),
 )
 """RouteKinds that are refused."""

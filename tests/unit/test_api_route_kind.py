@@ -32,6 +32,27 @@ GOOD: dict[str, Any] = {
         ({"label": "{}"}, "label", "is the key of a rule in a mapping"),
         ({"accepted": {}}, "accepted.settle", "write settle, such as 2s"),
         ({"accepted": {"conditions": "status.conditions[]", "generation": "g"}}, "accepted.good", "is missing"),
+        ({"accepted": {"each": "status.parents[]", "generationAt": "status.g"}}, "accepted.settle", "write settle"),
+        ({"accepted": {"each": "status.parents[]", "generation": "g"}}, "accepted.generation", "write conditions"),
+        ({"accepted": {"generation": "g", "settle": "1s"}}, "accepted.generation", "write conditions, or generationAt"),
+        (
+            {
+                "accepted": {
+                    "conditions": "c[]",
+                    "good": {"A": "True"},
+                    "value": "v",
+                    "goodWords": ["x"],
+                    "settle": "1s",
+                }
+            },
+            "accepted.value",
+            "write one of them",
+        ),
+        (
+            {"accepted": {"value": "v", "goodWords": ["x", "y"], "badWords": ["y"], "settle": "1s"}},
+            "accepted.badWords",
+            "y is one of goodWords",
+        ),
         ({"accepted": {"value": "status.state", "settle": "1s"}}, "accepted.goodWords", "is missing"),
         ({"accepted": {"conditions": "status..x", "settle": "1s"}}, "accepted.conditions", "is not a path"),
         ({"resource": "Routes"}, "resource", "is not an object's name"),

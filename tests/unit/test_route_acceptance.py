@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.route_kinds import BUILT_IN
+from rolloutplan.traffic.own import described
 from tests.routers.samples import SAMPLES
 
 
@@ -98,3 +99,45 @@ def test_a_total_that_is_raised_makes_a_share_finer() -> None:
     for text in ("50", "odd", "9" * 30):
         raw["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight-total"] = text
         assert SAMPLES["NginxCanary"].view(raw).weights.sum == 100
+
+
+OWN: dict[str, Any] = {
+    "group": "example.dev", "versions": ["v1"], "resource": "ourroutes", "rules": {"": "spec.targets[]"},
+    "name": ["service"], "weight": "share",
+}  # fmt: skip
+WORD = {
+    "value": "status.state", "goodWords": ["Valid"], "badWords": ["Invalid"], "generationAt": "status.seen"
+}  # fmt: skip
+
+
+def own(accepted: dict[str, Any], status: dict[str, Any]) -> tuple[bool | None, str]:
+    """Whether a route of an own kind is accepted in its ninth generation, and why not."""
+    targets = [{"service": "web", "share": 9}, {"service": "web-v2", "share": 1}]
+    metadata = {"name": "web", "namespace": "shop", "generation": 9}
+    raw = {"metadata": metadata, "spec": {"targets": targets}, "status": status}
+    seen = described("ourroute", OWN | {"accepted": accepted}).view(raw)
+    return seen.accepted, seen.accepted_why
+
+
+@pytest.mark.parametrize(
+    ("status", "accepted"),
+    [
+        ({"state": "Valid", "seen": 9}, (True, "")),
+        ({"state": "Valid", "seen": 8}, (None, "")),
+        ({"state": "Valid"}, (None, "")),
+        ({"state": "Invalid", "seen": 9}, (False, "Invalid")),
+        ({"state": "Invalid", "seen": 8}, (None, "")),
+    ],
+)
+def test_a_word_counts_for_the_generation_that_the_status_names(
+    status: dict[str, Any], accepted: tuple[bool | None, str]
+) -> None:
+    assert own(WORD, status) == accepted
+
+
+def test_weights_that_are_reported_count_when_they_are_those_of_the_route() -> None:
+    said = {"settle": "2s", "echo": "status.targets[]"}
+    reported = [{"service": "web", "share": 9}, {"service": "web-v2", "share": 1}]
+    assert own(said, {"targets": reported}) == (True, "")
+    assert own(said, {"targets": reported[:1]}) == (None, "its status does not report these weights yet")
+    assert own(said, {}) == (None, "its status does not report these weights yet")

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 KEY: Final = "{}"
 """The label of rules that are named by their key in a mapping."""
-SETTLES: Final = "nothing reports that weights are in force: write settle, such as 2s, the time that they take"
+SETTLES: Final = (
+    "nothing reports that weights are in force: write settle, such as 2s, the time that they take; or, where the status"
+    " says it for a generation, conditions with good, or value with goodWords, and where the generation is"
+)
+ONE_ANSWER: Final = "and conditions are two answers: write one of them"
+OF_CONDITIONS: Final = "is a field of conditions: write conditions, or generationAt for a field of the object"
 ONE_FORM: Final = (
     "needs one place of weights: write rules (fields of the object), annotations, or share (one number on an object of "
     "the new side)"
@@ -83,5 +88,13 @@ def _accepted(accepted: Accepted) -> FieldErrors:
         yield "accepted.good", 'is missing: write the condition that says yes, such as {Accepted: "True"}'
     if accepted.value and not accepted.good_words:
         yield "accepted.goodWords", "is missing: write the words that say yes"
-    if accepted.settle is None and not accepted.generation and not accepted.generation_at:
+    if accepted.conditions and accepted.value:
+        yield "accepted.value", ONE_ANSWER
+    if accepted.generation and not accepted.conditions:
+        yield "accepted.generation", OF_CONDITIONS
+    if both := sorted({*accepted.good_words} & {*accepted.bad_words}):
+        yield "accepted.badWords", f"{both[0]} is one of goodWords: write it in one of them"
+    by_conditions = accepted.conditions and accepted.good and (accepted.generation or accepted.generation_at)
+    by_word = accepted.value and accepted.good_words and accepted.generation_at
+    if accepted.settle is None and not by_conditions and not by_word:
         yield "accepted.settle", SETTLES

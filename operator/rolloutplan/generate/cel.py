@@ -46,7 +46,14 @@ from rolloutplan.api.quantities import (
 )
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
-from rolloutplan.api.route_kind_rules import NAME_OF_RULES, ONE_FORM, SETTLES, WEIGHT_OF_RULES
+from rolloutplan.api.route_kind_rules import (
+    NAME_OF_RULES,
+    OF_CONDITIONS,
+    ONE_ANSWER,
+    ONE_FORM,
+    SETTLES,
+    WEIGHT_OF_RULES,
+)
 from rolloutplan.api.spec import MAX_ALL_PREDICATES
 from rolloutplan.api.spec_fields import VARIABLE
 from rolloutplan.api.spec_rules import (
@@ -546,6 +553,16 @@ _TEMPLATE: Final = (
     ),
 )
 
+_BY_CONDITIONS: Final = (
+    "has(self.accepted.conditions) && has(self.accepted.good)"
+    " && (has(self.accepted.generation) || has(self.accepted.generationAt))"
+)
+_BY_WORD: Final = "has(self.accepted.value) && has(self.accepted.goodWords) && has(self.accepted.generationAt)"
+
+_ACCEPTED: Final = (
+    _rule("!has(self.value) || !has(self.conditions)", says=ONE_ANSWER, at=".value"),
+    _rule("!has(self.generation) || has(self.conditions)", says=OF_CONDITIONS, at=".generation"),
+)
 _ROUTE_KIND: Final = (
     _rule(
         "[has(self.rules) && self.rules.size() > 0, has(self.annotations), has(self.share)].exists_one(form, form)",
@@ -554,8 +571,7 @@ _ROUTE_KIND: Final = (
     _rule("!has(self.rules) || self.rules.size() == 0 || has(self.weight)", says=WEIGHT_OF_RULES, at=".weight"),
     _rule("!has(self.rules) || self.rules.size() == 0 || has(self.name)", says=NAME_OF_RULES, at=".name"),
     _rule(
-        "has(self.accepted) && [has(self.accepted.settle), has(self.accepted.generation),"
-        " has(self.accepted.generationAt)].exists(told, told)",
+        f"has(self.accepted) && (has(self.accepted.settle) || ({_BY_CONDITIONS}) || ({_BY_WORD}))",
         says=SETTLES,
         at=".accepted",
     ),
@@ -604,6 +620,7 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "Match": (_rule("has(self.header) != has(self.cookie)", says=ONE_MATCH),),
     "StageSpec": _STAGE,
     "RouteKindSpec": _ROUTE_KIND,
+    "Accepted": _ACCEPTED,
     "Sticky": (_floor("for", "1s"), _ceiling("for", "168h")),
     "Events": (
         _rule(

@@ -57,18 +57,20 @@ class AcceptanceReader:
         The parents are those in the spec: status entries of parents that it no longer names are ignored. Where the
         spec names none, they are the parents in the status. A kind in which nobody answers is accepted once written.
         """
-        if not self._conditions and not self._value:
-            return Acceptance(accepted=True)
+        acceptance = self._answered(raw) if self._conditions or self._value else Acceptance(accepted=True)
+        if acceptance.accepted and self._echo and self._weights(raw, [self._echo]) != self._weights(raw, self._lists):
+            return Acceptance(accepted=None, why="its status does not report these weights yet")
+        return acceptance
+
+    def _answered(self, raw: Mapping[str, Any]) -> Acceptance:
+        """What the gateways answer together."""
         generation = safe_get.number(raw, "metadata", "generation")
         namespace = safe_get.text(raw, "metadata", "namespace")
         answers = [self._answer(place.value, raw, generation, namespace) for place in places(raw, self._each)]
         refs = [place.value for place in places(raw, self._asked)] if self._asked else []
         parents = dict.fromkeys(Parent.read(ref, namespace) for ref in refs if isinstance(ref, Mapping))
         found = _by_parent(parents, answers) if parents else [(answer.parent, [answer]) for answer in answers]
-        acceptance = _verdict(found, generation, named=bool(parents))
-        if acceptance.accepted and self._echo and self._weights(raw, [self._echo]) != self._weights(raw, self._lists):
-            return Acceptance(accepted=None, why="its status does not report these weights yet")
-        return acceptance
+        return _verdict(found, generation, named=bool(parents))
 
     def controllers(self, raw: Mapping[str, Any]) -> tuple[str, ...]:
         """The controllers that have answered, each once."""
@@ -82,12 +84,22 @@ class AcceptanceReader:
 
     def _answer(self, entry: object, raw: object, generation: int, namespace: str) -> _Answer:
         parent = Parent.read(safe_get.mapping(entry, self._spec.answered), namespace)
-        return self._word(parent, entry) if self._value else self._said(parent, entry, raw, generation)
+        answer = self._word if self._value else self._said
+        return answer(parent, entry, raw, generation)
 
-    def _word(self, parent: Parent, entry: object) -> _Answer:
-        """The answer of a controller that writes one word, for no generation."""
-        found, why = first(entry, (self._value,)), first(entry, (self._why,))
+    def _named_at(self, raw: object) -> int:
+        """The generation that the status of the object names."""
+        place = first(raw, (self._generation_at,))
+        return safe_get.number({"": place.value if place else None}, "")
+
+    def _word(self, parent: Parent, entry: object, raw: object, generation: int) -> _Answer:
+        """The answer of a controller that writes one word, for no generation or for that of the status."""
+        found, why = first(entry, (self._value,)), first(entry, (self._why,)) if self._why else None
         word = str(found.value) if found else ""
+        seen = self._named_at(raw) if self._generation_at else generation
+        if seen != generation:
+            said = f"it answered for generation {seen}" if seen else ""
+            return _Answer(parent, accepted=None, why=said, seen=seen if word in self._spec.good_words else 0)
         if word in self._spec.bad_words:
             return _Answer(parent, accepted=False, why=printable(f"{word}: {why.value if why else ''}".rstrip(": ")))
         return _Answer(parent, accepted=True if word in self._spec.good_words else None, why=word)
@@ -99,10 +111,7 @@ class AcceptanceReader:
         def about(condition: object) -> int:
             if self._spec.generation:
                 return safe_get.number(condition, self._spec.generation)
-            if not self._generation_at:
-                return generation
-            place = first(raw, (self._generation_at,))
-            return safe_get.number({"": place.value if place else None}, "")
+            return self._named_at(raw) if self._generation_at else generation
 
         kind = next(iter(self._spec.good), "")
         said = [about(condition) for condition in conditions if safe_get.text(condition, "type") == kind]

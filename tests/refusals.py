@@ -1219,6 +1219,24 @@ ROUTE_KINDS: Final = (
         "write one of them",
     ),
     _route_kind("a field that there is not", {"weihgt": "share"}, "weihgt"),
+    *(
+        _route_kind(f"{resource} of {group}", {"group": group, "resource": resource}, "spec.resource", "has no weights")
+        for group, resource in (
+            ("apps", "deployments"),
+            ("", "secrets"),
+            ("", "configmaps"),
+            ("", "namespaces"),
+            ("rbac.authorization.k8s.io", "clusterroles"),
+            ("rolloutplan.dev", "rolloutplans"),
+            ("coordination.k8s.io", "leases"),
+            ("discovery.k8s.io", "endpointslices"),
+        )
+    ),
+    _route_kind("a core resource without a group", {"group": GONE, "resource": "pods"}, "spec.resource", "no weights"),
+    _route_kind(
+        "a weight in the metadata", {"weight": "metadata.generation"}, "spec.weight", "write a path in the spec"
+    ),
+    _route_kind("a weight in the status", {"weight": "status"}, "spec.weight", "write a path in the spec"),
 )
 """RouteKinds that are refused."""
 

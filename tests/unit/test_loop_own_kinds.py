@@ -10,6 +10,7 @@ import pytest
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RouteWeights
+from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.loop import kind_status
@@ -110,6 +111,20 @@ def test_a_kind_that_cannot_be_read_says_why_and_stops_no_other_plan(change: Raw
     other = store.facts("shop/other", epoch=1, claim_at=lambda _: START)
     assert other is not None
     assert not other.routers
+
+
+WATCHED = (
+    paths.PLANS, paths.NAMESPACES, paths.DEPLOYMENTS, paths.LEASES, paths.JOBS, paths.PODS, paths.CORE_EVENTS,
+    paths.SERVICE_ACCOUNTS, paths.ENDPOINT_SLICES, paths.ACCESS_REVIEWS, paths.SELF_REVIEWS,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", WATCHED, ids=lambda place: place.resource)
+def test_no_own_kind_is_one_of_the_objects_that_the_operator_has_for_itself(place: paths.Kind) -> None:
+    kinds = RouteKinds()
+    kinds.put(kind({**SPEC, "group": place.group, "resource": place.plural}))
+    assert f"spec.resource: {place.resource} is read by the operator" in kinds.problem("ourroute")
+    assert not kinds.reads(place.resource)
 
 
 def test_how_the_rights_on_an_own_kind_are_given_is_said() -> None:

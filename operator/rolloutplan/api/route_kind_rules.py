@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from rolloutplan.api.object_path import alternatives, parse
+from rolloutplan.api.object_path import Path, alternatives, parse
 from rolloutplan.api.parsing import FieldErrors
 
 if TYPE_CHECKING:
@@ -28,6 +28,27 @@ ONE_FORM: Final = (
 )
 WEIGHT_OF_RULES: Final = "rules need the path of the number in an item: write weight"
 NAME_OF_RULES: Final = "rules need the path of the side's name in an item: write name"
+NO_ROUTES: Final = (
+    "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps", "authentication.k8s.io",
+    "authorization.k8s.io", "batch", "certificates.k8s.io", "coordination.k8s.io", "discovery.k8s.io",
+    "rbac.authorization.k8s.io", "rolloutplan.dev",
+)  # fmt: skip
+"""Groups of the API without weights. What may patch these may do more than to move traffic, and the operator reads some
+of them for itself."""
+CORE_ROUTES: Final = ("services",)
+"""What of the core group may have weights, in annotations."""
+NO_ROUTE: Final = (
+    "is read by the operator for another purpose, or has no weights, and is no route: name the resource that has the"
+    " weights"
+)
+NO_TRAFFIC: Final = ("metadata", "status")
+NOT_TRAFFIC: Final = (
+    "leads into metadata or status, where no traffic is: write a path in the spec, and name annotations by annotations"
+    " or share"
+)
+NOT_A_WEIGHT: Final = "leads to the name of a side, too: write the path of the number"
+OURS: Final = "rolloutplan.dev"
+"""The prefix of the operator's own annotations."""
 TOO_MANY: Final = "is above weights.max: no item could have it"
 
 
@@ -39,7 +60,10 @@ def refusals(spec: RouteKindSpec) -> FieldErrors:
         except ValueError as error:
             yield where, str(error)
             return
+    yield from _resource(spec)
     yield from _form(spec)
+    yield from _traffic(spec)
+    yield from _additions(spec)
     yield from _accepted(spec.accepted)
     if spec.weights.missing > spec.weights.max:
         yield "weights.missing", f"{spec.weights.missing} {TOO_MANY}"
@@ -47,6 +71,53 @@ def refusals(spec: RouteKindSpec) -> FieldErrors:
         yield "label", f"{KEY} is the key of a rule in a mapping, and rules has paths that do not end with {KEY}"
     if spec.weight and isinstance(place := parse(spec.weight)[0], int) and place != len(spec.name):
         yield "weight", f"[{place}] must follow the names of an item that is a list: write [{len(spec.name)}]"
+
+
+def _resource(spec: RouteKindSpec) -> FieldErrors:
+    """Whose objects the operator would patch."""
+    if spec.group in NO_ROUTES or (not spec.group and spec.resource not in CORE_ROUTES):
+        yield "resource", f"{'.'.join(filter(None, (spec.resource, spec.group)))} {NO_ROUTE}"
+    names = [f"{spec.prefix}/", *([spec.share.annotation] if spec.share else [])]
+    if any(name.startswith(f"{OURS}/") for name in names):
+        yield "prefix", f"{OURS} is that of the operator's own annotations: write the one of the router"
+
+
+def _traffic(spec: RouteKindSpec) -> FieldErrors:
+    """What the operator writes, and by what it knows the place: fields of the spec, and the weight none of a name."""
+    for rule, items in spec.rules.items():
+        for part in items.split(" + "):
+            path = (*parse(rule), *parse(part))
+            if not path or not isinstance(path[0], str) or path[0] in NO_TRAFFIC:
+                yield "rules", f'"{".".join(filter(None, (rule, part)))}" {NOT_TRAFFIC}'
+    texts = {"weight": spec.weight, "sticky": spec.sticky, "name": "|".join(spec.name)}
+    parts = {
+        "share": (spec.share, ("field", "of")),
+        "ab": (spec.ab, ("each", "append", "set", "text")),
+        "mirror": (spec.mirror, ("append", "set")),
+        "affinity": (spec.affinity, ("append", "set")),
+    }
+    below = {f"{field}.{name}": getattr(part, name) for field, (part, names) in parts.items() if part for name in names}
+    for field, text in {**texts, **below}.items():
+        if any(path[:1] and path[0] in NO_TRAFFIC for path in alternatives(text)):
+            yield field, f'"{text}" {NOT_TRAFFIC}'
+    names = [path for text in spec.name for path in alternatives(text)]
+    if spec.weight and any(_is_above(parse(spec.weight), name) for name in names):
+        yield "weight", f'"{spec.weight}" {NOT_A_WEIGHT}'
+
+
+def _is_above(one: Path, other: Path) -> bool:
+    """Whether one of two paths leads to the other, or both to the same place."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _additions(spec: RouteKindSpec) -> FieldErrors:
+    """Where a template of what is added goes: without a place, a copy for testers would be one for everybody."""
+    ab, mirror, affinity = spec.ab, spec.mirror, spec.affinity
+    if ab is not None and [bool(ab.append), bool(ab.set), bool(ab.text)].count(True) != 1:
+        yield "ab", "needs one place for the condition: write append, set or text"
+    for field, part in (("mirror", mirror), ("affinity", affinity)):
+        if part is not None and bool(part.append) == bool(part.set):
+            yield field, "needs one place: write append or set"
 
 
 def _form(spec: RouteKindSpec) -> FieldErrors:

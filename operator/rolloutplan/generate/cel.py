@@ -47,7 +47,12 @@ from rolloutplan.api.quantities import (
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
 from rolloutplan.api.route_kind_rules import (
+    CORE_ROUTES,
     NAME_OF_RULES,
+    NO_ROUTE,
+    NO_ROUTES,
+    NO_TRAFFIC,
+    NOT_TRAFFIC,
     OF_CONDITIONS,
     ONE_ANSWER,
     ONE_FORM,
@@ -563,7 +568,19 @@ _ACCEPTED: Final = (
     _rule("!has(self.value) || !has(self.conditions)", says=ONE_ANSWER, at=".value"),
     _rule("!has(self.generation) || has(self.conditions)", says=OF_CONDITIONS, at=".generation"),
 )
+_GROUP: Final = "(has(self.group) ? self.group : '')"
 _ROUTE_KIND: Final = (
+    _rule(
+        f"!({_GROUP} in [{', '.join(map(cel, NO_ROUTES))}])"
+        f" && ({_GROUP} != '' || self.resource in [{', '.join(map(cel, CORE_ROUTES))}])",
+        says=NO_ROUTE,
+        at=".resource",
+    ),
+    _rule(
+        f"!has(self.weight) || !self.weight.matches('^({'|'.join(NO_TRAFFIC)})([^A-Za-z0-9_-]|$)')",
+        says=NOT_TRAFFIC,
+        at=".weight",
+    ),
     _rule(
         "[has(self.rules) && self.rules.size() > 0, has(self.annotations), has(self.share)].exists_one(form, form)",
         says=ONE_FORM,

@@ -31,10 +31,6 @@ Kept = Mapping[str, str]
 NONE_KEPT: Final[Kept] = MappingProxyType({})
 
 
-RESERVED: Final = frozenset({paths.DEPLOYMENTS.resource, paths.NAMESPACES.resource, paths.ENDPOINT_SLICES.resource})
-"""What the operator reads for another purpose, as it reads all objects of its own group."""
-
-
 class RouteKinds:
     """The kinds of route by their names, and by the resources that they read."""
 
@@ -62,7 +58,7 @@ class RouteKinds:
         self.objects[name] = raw
         try:
             written = spec_of(raw)
-            self._kinds[name] = _no_other_object(described(name, written))
+            self._kinds[name] = described(name, written)
         except SpecError as error:
             self._problems[name] = f"RouteKind {name}: {error}"
         else:
@@ -96,8 +92,7 @@ class RouteKinds:
             return self._kinds.get(name)
         key = name, kept[name]
         if key not in self._kept:
-            kind = kept_kind(*key)
-            self._kept[key] = kind if kind is not None and not _is_reserved(kind) else None
+            self._kept[key] = kept_kind(*key)
             self._index()
         return self._kept[key] or self._kinds.get(name)
 
@@ -166,16 +161,3 @@ def place_of(kind: RouteKind) -> paths.Kind:
     """Return where the objects of a kind are."""
     group, version, plural, older = kind.resource
     return paths.Kind(group, version, plural, older=older)
-
-
-def _is_reserved(kind: RouteKind) -> bool:
-    place = place_of(kind)
-    return place.group == paths.PLAN_GROUP or place.resource in RESERVED
-
-
-def _no_other_object(kind: RouteKind) -> RouteKind:
-    """Return the kind. Raises SpecError for one of objects that are no routes: the operator would read nothing else."""
-    if _is_reserved(kind):
-        words = "is read by the operator for another purpose, and is no route: name the resource that has the weights"
-        raise SpecError(f"spec.resource: {place_of(kind).resource} {words}")
-    return kind

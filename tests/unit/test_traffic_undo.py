@@ -35,6 +35,19 @@ def test_what_was_written_is_read(found: list[RouteWeights]) -> None:
     assert read_undo("shop", ["no command", scaled]) == tuple(found)
 
 
+def test_the_command_of_a_long_route_is_read_at_once() -> None:
+    """Three times as long as a rule for testers before each rule makes it in the largest HTTPRoute."""
+    backends = tuple(Backend(service=f"it's-v{number}", weight=number) for number in range(2))
+    rules = tuple(RuleWeights(index=index, name="n" * 250, backends=backends) for index in range(200))
+    route = RouteWeights(name="web", rules=rules)
+    command = undo_command("shop", route)
+    assert 110_000 < len(command) < 128 * 1024
+    assert read_undo("shop", [command]) == (route,)
+    assert read_undo("shop", [f"{command} ; reboot"]) == ()
+    assert read_undo("shop", [f"{command}\n"]) == ()
+    assert read_undo("shop", [command.replace(" -p ", "  -p ")]) == ()
+
+
 def patch(*operations: object) -> str:
     return f"kubectl -n shop patch httproutes.gateway.networking.k8s.io web --type=json -p '{json.dumps(operations)}'"
 

@@ -7,6 +7,7 @@ guessed: a text with anything else in it, or in another spelling than the operat
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -18,8 +19,16 @@ from rolloutplan.api.object_path import steps
 from rolloutplan.traffic.forms.base import removed
 from rolloutplan.traffic.overlay import ANNOTATION
 
-_LONGEST: Final = 32 * 1024
-"""Characters. A command for one rule with two backends has about 400. A longer text takes a second to parse."""
+_LONGEST: Final = 128 * 1024
+"""Characters. A command for one rule with two backends has about 400, one for the largest HTTPRoute with a rule for
+testers before each rule 37,000. All annotations of an object may have 256 KiB together."""
+_KEPT: Final = 32 * 1024
+"""Characters. Longer texts are read again at each look, which takes a millisecond or two, so that a thousand of them do
+not fill the memory."""
+_MOST_WORDS: Final = 1024
+"""Of a line. A command has about ten; whoever writes others would keep the operator busy."""
+_WORD: Final = re.compile(r"""(?:^| )([\w@%+=:,./-]+|&&|'[^']*'(?:"'"'[^']*')*)(?= |$)""", re.ASCII)
+"""A word as `shlex.quote` writes it. `shlex.split` takes a second for a long one."""
 _BESIDE: Final = (["kubectl", "scale"], ["kubectl", "rollout"])
 """How the commands begin that scale the old side up before its weights go back."""
 
@@ -41,7 +50,7 @@ class Patch(NamedTuple):
 
 def read_patches(namespace: str, text: str) -> tuple[Patch, ...]:
     """The patches of an undo command for routes of this namespace. Raises UnreadableError."""
-    found = _read(namespace, text)
+    found = (_read if len(text) <= _KEPT else _read.__wrapped__)(namespace, text)
     if isinstance(found, str):
         raise UnreadableError(found)
     return found
@@ -51,7 +60,7 @@ def read_patches(namespace: str, text: str) -> tuple[Patch, ...]:
 def _read(namespace: str, text: str) -> tuple[Patch, ...] | str:
     """The patches, or why there are none. A text is read at every look at its plan."""
     try:
-        commands = [*_commands(shlex.split(text) if len(text) <= _LONGEST else [])]
+        commands = [*_commands(_words(text) if len(text) <= _LONGEST else [])]
         if " && ".join(map(shlex.join, commands)) != text:
             raise UnreadableError("a shell may read it in another way than the operator does")
         return tuple(_patch(namespace, command) for command in commands if command[:2] not in _BESIDE)
@@ -59,12 +68,23 @@ def _read(namespace: str, text: str) -> tuple[Patch, ...] | str:
         return str(error)
 
 
+def _words(text: str) -> list[str]:
+    """The words of a line for a shell; an end that is no word of ours is left out."""
+    words: list[str] = []
+    end = 0
+    while len(words) < _MOST_WORDS and (found := _WORD.match(text, end)):
+        word, end = found[1], found.end()
+        words.append(word[1:-1].replace("'\"'\"'", "'") if word.startswith("'") else word)
+    return words
+
+
 def _commands(words: list[str]) -> Iterator[list[str]]:
-    while "&&" in words:
-        at = words.index("&&")
-        yield words[:at]
-        words = words[at + 1 :]
-    yield words
+    begin = 0
+    for at, word in enumerate(words):
+        if word == "&&":
+            yield words[begin:at]
+            begin = at + 1
+    yield words[begin:]
 
 
 def _patch(namespace: str, command: list[str]) -> Patch:

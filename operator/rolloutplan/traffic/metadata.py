@@ -97,9 +97,9 @@ def _appliers(meta: Mapping[str, Any], fields: Fields, read_rules: ReadRules) ->
 
 
 def _last_applied(meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The object in the annotation of a client-side apply; None where there is none that can be read."""
+    """The object in the annotation of a client-side apply, empty if that is none; None where nothing can be read."""
     found = read_json(safe_get.value(meta, "annotations", LAST_APPLIED))
-    return found if isinstance(found, dict) else None
+    return None if found is None else safe_get.mapping(found)
 
 
 def _changed_at(meta: Mapping[str, Any], fields: Fields) -> datetime | None:

@@ -95,3 +95,13 @@ def test_the_status_is_not_written_again_and_again_meanwhile() -> None:
     before = world.status
     world.advance(m(5))
     assert world.status == before
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen before", "never seen"])
+def test_a_deletion_tries_to_restore_weights_that_are_not_known_and_does_not_hang(seen: bool) -> None:
+    world = unread(seen=seen)
+    world.delete()
+    world.advance(s(30))
+    assert (world.phase, world.finalizer) == (P.ROLLING_BACK, True)
+    world.advance(m(2))
+    assert not world.finalizer

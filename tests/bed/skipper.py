@@ -43,6 +43,8 @@ class Skipper:
             "-enable-kubernetes-endpointslices",
             f"-source-poll-timeout={POLL}",
             "-access-log-disabled",
+            "-metrics-flavour=prometheus",
+            "-serve-route-metrics",
             "-wait-first-route-load",
         ]
         ready = f"{self.url}/kube-system/healthz"

@@ -84,6 +84,8 @@ class Traefik:
             *(f"--entrypoints.{name}.address=:{port}" for name, port in entries.items()),
             f"--entrypoints.ping.address=127.0.0.1:{PING_PORT}",
             "--ping.entrypoint=ping",
+            "--metrics.prometheus.entrypoint=ping",
+            "--metrics.prometheus.addserviceslabels=true",
             *(f"--providers.{name}.{key}={value}" for name, keys in providers.items() for key, value in keys.items()),
             "--providers.providersthrottleduration=100ms",
         ]

@@ -1,30 +1,21 @@
 """The templates that ship, on a real Prometheus that scrapes what each stack says: each finds its series."""
 
-import asyncio
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rolloutplan.api.metric_source import MetricSourceSpec
-from rolloutplan.api.predicate import Predicate
 from rolloutplan.engine.analysis.counting import render_events
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.metrics.prometheus.counters import bounds_query, counter_queries, no_bound
-from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.stats.verdict import Answer
 from tests.bed import Bed, gateway, objects, until
-from tests.bed.processes import Process, answers
+from tests.templates import SIDES, WINDOW, asked, made, sampled, scraping, total, value
 from tests.unit.test_predicates import LIBRARY, STACKS, WHOSE, plan
 
 PORT = 9192
-WINDOW = timedelta(seconds=8)
 RATE, SLOW = 100, 0.2
 """Requests a second of each side, and the share of them that takes longer than half a second."""
 FAILS = {"old": 0.02, "new": 0.1}
@@ -33,7 +24,6 @@ FAILS = {"old": 0.02, "new": 0.1}
 # ---- what is scraped -------------------------------------------------------------------------------------------------
 
 Labels = Mapping[str, str]
-SIDES = {"old": "checkout-v1", "new": "checkout-v2"}
 
 
 def sample(name: str, labels: Labels, value: float) -> str:
@@ -170,73 +160,23 @@ class Target(BaseHTTPRequestHandler):
         pass
 
 
-def scraping(program: Path, workdir: Path, *ports: int) -> tuple[Process, str]:
-    """A Prometheus that scrapes these ports every second, and its address."""
-    job = {"job_name": "stacks", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
-    config = workdir / "stacks.json"
-    config.write_text(
-        json.dumps({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]})
-    )
-    url = f"http://127.0.0.1:{PORT}"
-    command = [str(program), f"--config.file={config}", f"--storage.tsdb.path={workdir}/stacks"]
-    command += ["--storage.tsdb.no-lockfile", f"--web.listen-address=127.0.0.1:{PORT}", "--log.level=warn"]
-    return Process("stacks", command, workdir, lambda: answers(f"{url}/-/ready")), url
-
-
 @pytest.fixture(scope="module")
 def url(bed: Bed) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Target)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    process, url = scraping(bed.programs.prometheus, bed.workdir, server.server_port, gateway.PING_PORT)
-    process.start()
+    targets = {server.server_port: "/metrics", gateway.PING_PORT: "/metrics"}
     try:
-        query = f"count_over_time(http_requests_total[{WINDOW.seconds}s]) >= {WINDOW.seconds}"
-        until(lambda: asked(url, f"count({query})").value is not None, 30, "a window of samples")
-        yield url
+        with scraping(bed.programs.prometheus, bed.workdir, PORT, targets) as url:
+            query = f"count_over_time(http_requests_total[{WINDOW.seconds}s]) >= {WINDOW.seconds}"
+            until(lambda: asked(url, f"count({query})").value is not None, 30, "a window of samples")
+            yield url
     finally:
-        process.kill()
         server.shutdown()
         server.server_close()
 
 
 # ---- what is asked ---------------------------------------------------------------------------------------------------
-
-
-def _source(url: str) -> Source:
-    return Source(MetricSourceSpec.model_validate({"prometheus": {"url": url}}))
-
-
-def asked(url: str, query: str) -> Answer:
-    async def story() -> Answer:
-        source = _source(url)
-        try:
-            return await source.ask(query, datetime.now(UTC), "shop")
-        finally:
-            source.close()
-
-    return asyncio.run(story())
-
-
-def sampled(url: str, query: str) -> Any:
-    async def story() -> Any:
-        source = _source(url)
-        try:
-            return await source.sample(query, datetime.now(UTC), "shop")
-        finally:
-            source.close()
-
-    return asyncio.run(story())
-
-
-def made(name: str, namespace: str = "shop") -> tuple[Predicate, dict[str, dict[str, str]]]:
-    """The predicate that a template makes with its defaults, and the words of each side."""
-    spec = plan(guards=[{"template": name}])
-    words = {
-        side: variables_for(spec, namespace=namespace, plan="checkout", stage="all", side=side, window=WINDOW)
-        for side in SIDES
-    }
-    return spec.guards[0], words
 
 
 BY_VALUE = ("slow-requests-envoy", "slow-requests-nginx", "slow-requests-consul", "slow-requests-kuma")
@@ -334,13 +274,8 @@ def real(bed: Bed, url: str) -> Iterator[str]:
 
 
 def test_real_series_of_traefik_are_found(url: str, real: str) -> None:
-    share, words = made("success-rate-traefik", real)
-    assert asked(url, render(share.query or "", words["old"])).value == 1
-    assert asked(url, render(share.query or "", words["new"])).value == pytest.approx(0.8, abs=0.15)
-    latency, words = made("latency-traefik", real)
-    assert all(asked(url, render(latency.query or "", words[side])).value is not None for side in SIDES)
-    errors, words = made("more-errors-traefik", real)
-    assert errors.events is not None
+    assert value(url, "success-rate-traefik", real, "old") == 1
+    assert value(url, "success-rate-traefik", real, "new") == pytest.approx(0.8, abs=0.15)
     for side in SIDES:
-        total, _ = (sampled(url, query) for query in counter_queries(render_events(errors.events, words[side])))
-        assert sum(total.values()) > 0
+        assert value(url, "latency-traefik", real, side) is not None
+        assert total(url, "more-errors-traefik", real, side) > 0

@@ -1,0 +1,68 @@
+"""The templates that ship, on what gateways really write: each finds the series of both sides."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bed import Bed, contour, skipper, traefik, until
+from tests.routers.planes import PLANES
+from tests.routers.routed import Routed
+from tests.templates import SIDES, WINDOW, asked, scraping, total, value
+
+PORT = 9193
+READ = {
+    "HTTPProxy": ("-envoy", contour.STATS_PORT, "/stats/prometheus"),
+    "SkipperIngress": ("-skipper", skipper.SUPPORT_PORT, "/metrics"),
+    "TraefikService": ("-traefik", traefik.PING_PORT, "/metrics"),
+    "IngressRoute": ("-traefik", traefik.PING_PORT, "/metrics"),
+}
+"""The templates for the gateway of a kind, and where its metrics are."""
+COUNTED = ("-envoy", "-traefik")
+"""Those that have counters with a label for the side."""
+FAILS = 0.3
+
+EACH = pytest.mark.parametrize(
+    ("gateway", "plane"),
+    [
+        pytest.param(
+            plane.gateway,
+            plane,
+            id=f"{plane.gateway.__name__}-{plane.kind}",
+            marks=pytest.mark.extras(*plane.gateway.extras),
+        )
+        for plane in PLANES
+        if plane.kind in READ
+    ],
+    indirect=["gateway"],
+)
+
+
+@pytest.fixture
+def metrics(bed: Bed, shop: Routed) -> Iterator[str]:
+    """A Prometheus with the metrics of the shop's gateway, while half of the traffic goes to each side."""
+    _, port, path = READ[shop.plane.kind]
+    bed.behave("checkout-v2", shop.namespace, errors=FAILS)
+    shop.weigh(50, 50)
+    shop.mixes()
+    load = shop.load(rate=80, seconds=120)
+    try:
+        with scraping(bed.programs.prometheus, bed.workdir, PORT, {port: path}) as url:
+            until(
+                lambda: asked(url, f"count(count_over_time(up[{WINDOW.seconds + 2}s]) >= {WINDOW.seconds})").value,
+                60,
+                "a window of samples",
+            )
+            yield url
+    finally:
+        load.kill()
+
+
+@EACH
+def test_a_gateway_has_what_its_templates_read(shop: Routed, metrics: str) -> None:
+    suffix, _, _ = READ[shop.plane.kind]
+    assert value(metrics, f"success-rate{suffix}", shop.namespace, "old") == 1
+    assert value(metrics, f"success-rate{suffix}", shop.namespace, "new") == pytest.approx(1 - FAILS, abs=0.15)
+    for side in SIDES:
+        assert value(metrics, f"latency{suffix}", shop.namespace, side) is not None
+        if suffix in COUNTED:
+            assert total(metrics, f"more-errors{suffix}", shop.namespace, side) > 0

@@ -85,7 +85,8 @@ KNOWN = (
     "Known: $namespace (the plan's namespace), $plan (the plan's name), $stage (the stage's name), $deployment (the"
     " Deployment of the side that is asked), $service (its Service), $old (the old Deployment), $new (the"
     " new Deployment),"
-    " $window (the predicate's window), $elapsed (the time at this weight)"
+    " $window (the predicate's window), $elapsed (the time at this weight),"
+    " $variant (its variant of a feature flag)"
 )
 UNKNOWN = {
     'x{pod=~"$pod"}': f'$pod is not a variable: for pods write pod=~"$deployment-[a-z0-9]+-[a-z0-9]{{5}}". {KNOWN}',

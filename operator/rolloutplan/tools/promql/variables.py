@@ -24,6 +24,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "new": "the new Deployment",
     "window": "the predicate's window",
     "elapsed": "the time at this weight",
+    "variant": "its variant of a feature flag",
 }
 _ANOTHER_WORD: Final[Mapping[str, str]] = {
     name: meant

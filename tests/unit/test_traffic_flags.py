@@ -128,7 +128,10 @@ def test_another_variant_of_the_same_name_as_a_side_is_no_side() -> None:
         (feature_flag([], variants={"off": 0, "new": 1}), 'has no variant "on" (it has new, off): correct new.variant'),
         (feature_flag([], targeting={}), 'write targeting: {fractional: [["off", 100], ["on", 0]]}'),
         (feature_flag([], targeting={"if": []}), "has no fractional directly in its targeting (its targeting is if)"),
-        (feature_flag([], targeting={"fractional": [], "if": []}), "has if beside fractional, and must be one rule"),
+        (
+            feature_flag([], targeting={"fractional": [], "if": []}),
+            "has if in addition to fractional, and must be one rule",
+        ),
         (feature_flag([]), "is no list of [variant, weight]"),
         (feature_flag("half"), "is no list of [variant, weight]"),
         (feature_flag([["off", 1]]), 'must hold "on" once, and holds it 0 times'),

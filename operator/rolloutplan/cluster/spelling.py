@@ -1,7 +1,7 @@
 """JSON Patches in the spelling of the API server, which compares texts in a `test` as they are spelled.
 
 Its JSON has `&`, `<` and `>` of texts as escapes, and all other characters as themselves. Spelled in another way, the
-match of a Traefik route or a name with an umlaut would never be the same as what stands in the object.
+match of a Traefik route or a name with an umlaut would never be the same as what the object has.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ _ESCAPES: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "&<>\u2
 
 
 def spelled(patch: Any) -> str:
-    """The text of a JSON Patch. In JSON these characters stand in texts alone."""
+    """The text of a JSON Patch. In JSON only texts have these characters."""
     return json.dumps(patch, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)

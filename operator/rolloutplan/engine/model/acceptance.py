@@ -144,7 +144,7 @@ def route_warnings(snapshot: Snapshot, routes: Iterable[RouteId]) -> dict[str, s
     if fragile := [f"{view.id} ({FRAGILE[view.empty_breaks]})" for view in views if view.empty_breaks]:
         warnings["EmptySideBreaksRoute"] = (
             f"{', '.join(fragile)} serves nothing while that has no endpoints, whatever the weights: keep its pods as "
-            f"long as it stands in the route"
+            f"long as the route names it"
         )
     if sticky := [rule for route in routes for rule in _sticky_rules(snapshot, route)]:
         warnings["SessionPersistence"] = (

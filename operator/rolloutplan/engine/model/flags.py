@@ -40,7 +40,7 @@ def _targeting_fault(body: Mapping[str, Any], flag: str, variants: Names) -> str
         return f"flag {flag} has no fractional directly in its targeting ({has}), so it has no weights: {write}"
     if len(targeting) > 1:
         others = ", ".join(sorted(str(name) for name in targeting if name != "fractional")[:_MOST_NAMED])
-        return f"the targeting of flag {flag} has {others} beside fractional, and must be one rule: {write}"
+        return f"the targeting of flag {flag} has {others} in addition to fractional, and must be one rule: {write}"
     entries = safe_get.items(targeting, "fractional")
     pairs = [each for each in entries if isinstance(each, list)]
     if not pairs:

@@ -321,7 +321,7 @@ def _words(rule: RuleWeights, weights: Weights, units: int) -> str:
 
 
 def weight_text(weight: int, units: int) -> str:
-    """A weight as it stands in a route: `95`, or `99.5` where it counts in hundredths."""
+    """A weight as a route has it: `95`, or `99.5` where it counts in hundredths."""
     return str(weight) if units == 1 else f"{weight / units:.10g}"
 
 

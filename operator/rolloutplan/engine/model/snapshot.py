@@ -117,7 +117,7 @@ class RouteView:
     keyed: bool = False
     """Whether its rules are the entries of a mapping: each is known by its key, and never found under another one."""
     digests: Mapping[int, str] = field(default_factory=dict)
-    """A digest of what a rule of a list has beside its items, by its index: its place in the list may change."""
+    """A digest of what else than items a rule of a list has, by its index: its place in the list may change."""
     faults: Mapping[int, str] = field(default_factory=dict)
     """What is wrong in a rule, by its index, with the place and the fix: no run may begin on it."""
     refused: str = ""

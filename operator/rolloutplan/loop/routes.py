@@ -111,7 +111,7 @@ class RouteKinds:
         return (place.resource, namespace, route.name) if place is not None else None
 
     def siblings(self, namespace: str, name: str, kept: Kept = NONE_KEPT) -> Id | None:
-        """Return what stands for all objects beside those of a kind, where a route of it cannot be read without."""
+        """Return the key of all the objects that a kind needs to read one of its routes; None if it needs none."""
         kind = self.get(name, kept)
         return (place_of(kind).resource, namespace, ALL) if kind is not None and kind.needs_siblings else None
 

@@ -86,7 +86,7 @@ class Rule:
         return RuleWeights(index=self.index, name=self.label, at=pointer(at), text=self.text, backends=tuple(found))
 
     def digest(self) -> str:
-        """A short digest of all that it has beside its items; empty where it is not one of a list."""
+        """A short digest of all that it has except its items; empty where it is not one of a list."""
         if not self.place or not isinstance(self.place[-1], int):
             return ""
         lists = {item.at[len(self.place) : -1] for item in self.items}

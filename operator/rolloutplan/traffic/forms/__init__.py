@@ -1,4 +1,4 @@
-"""The forms in which weights stand in an object: numbers in its fields, JSON in an annotation, one number for a share.
+"""The forms in which an object holds weights: numbers in its fields, JSON in an annotation, one number for a share.
 
 Each form reads the rules of an object, and writes weights into it as operations of a JSON Patch.
 """

@@ -15,7 +15,7 @@ Raw = Mapping[str, Any]
 
 
 class Form(Protocol):
-    """How weights stand in an object."""
+    """How an object holds weights."""
 
     place: str
     """Where its weighted items are, for messages."""

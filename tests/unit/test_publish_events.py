@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Decision, Evidence, Kind, Status
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable
 from rolloutplan.publish import events
 from rolloutplan.publish.events import EventSink
+from rolloutplan.traffic import ROUTE_KINDS
+from tests.routers.samples import SAMPLES
 
 PLAN = PlanView(
     namespace="shop",
@@ -23,6 +24,15 @@ PLAN = PlanView(
     created=datetime(2026, 1, 1, tzinfo=UTC),
     content=Unreadable("not read"),
 )
+
+
+HTTP_ROUTE = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "HTTPRoute",
+    "namespace": "shop",
+    "name": "web",
+    "uid": "5f0c",
+}
 
 
 def decision(**fields: Any) -> Decision:
@@ -50,7 +60,7 @@ def test_an_event_says_it_all() -> None:
         PLAN,
         told,
         instance="pod-1",
-        route=RouteId("HTTPRoute", "web"),
+        related=HTTP_ROUTE,
         plan_hash="abc",
         revert="kubectl ...",
     )
@@ -90,12 +100,7 @@ def test_an_event_says_it_all() -> None:
             "name": "checkout-v2",
             "uid": PLAN.uid,
         },
-        "related": {
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "HTTPRoute",
-            "namespace": "shop",
-            "name": "web",
-        },
+        "related": HTTP_ROUTE,
     }
 
 
@@ -160,9 +165,10 @@ class Answering:
     def __init__(self, status: int, reason: str = "") -> None:
         self.status, self.reason = status, reason
         self.path = ""
+        self.body: dict[str, Any] = {}
 
     async def create(self, path: str, body: Any, **_: Any) -> Any:
-        self.path = path
+        self.path, self.body = path, body
         if self.status >= 300:
             raise ApiError(self.status, self.reason)
         return body
@@ -186,3 +192,28 @@ def test_a_notice_is_no_decision_and_takes_the_name_of_none() -> None:
     told = decision(reason="StatusNotWritten")
     names = [events.event(PLAN, told, instance="x", notice=notice)["metadata"]["name"] for notice in ("", told.reason)]
     assert names == ["checkout-v2.0a1b2c3d.12", "checkout-v2.0a1b2c3d.12.statusnotwritten"]
+
+
+SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"}}
+OBJECTS = {**{name: sample.object for name, sample in SAMPLES.items()}, "Replicas": SERVICE}
+
+
+@pytest.mark.parametrize("kind", ROUTE_KINDS)
+def test_the_related_object_is_the_one_of_the_cluster_whatever_a_plan_calls_its_kind(kind: str) -> None:
+    raw, api = OBJECTS[kind], Answering(201)
+    raw["metadata"]["uid"] = "5f0c"
+    view = ROUTE_KINDS[kind].view(raw)
+    asyncio.run(EventSink(cast("Api", api), instance="x").publish(PLAN, Status(), decision(), routes=[view]))
+    assert api.body["related"] == {
+        "apiVersion": raw["apiVersion"],
+        "kind": raw["kind"],
+        "namespace": "shop",
+        "name": raw["metadata"]["name"],
+        "uid": "5f0c",
+    }
+
+
+@pytest.mark.parametrize("kind", ["AlbIngress", "NginxCanary", "SkipperIngress"])
+def test_a_kind_on_ingresses_is_an_ingress_to_others(kind: str) -> None:
+    reference = ROUTE_KINDS[kind].view(OBJECTS[kind]).reference
+    assert (reference["apiVersion"], reference["kind"]) == ("networking.k8s.io/v1", "Ingress")

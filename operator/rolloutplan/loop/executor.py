@@ -226,8 +226,9 @@ class Executor:
         return await scale.to(client, namespace, work, now(), lambda: self._still_wanted(effect))
 
     async def _publish(self, effect: Effect, work: Publish) -> None:
-        snapshot = effect.snapshot
-        await self._sinks[work.sink].publish(snapshot.plan, snapshot.status, work.decision, recorded=work.recorded)
+        plan, status, views = effect.snapshot.plan, effect.snapshot.status, effect.snapshot.routes
+        routes = [views[route.id] for route in status.weights.snapshot if route.id in views]
+        await self._sinks[work.sink].publish(plan, status, work.decision, routes=routes, recorded=work.recorded)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ The executor calls it for each `Publish` effect of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from rolloutplan.api.status import Decision, Status
 from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.snapshot import RouteView
 
 
 class DecisionSink(Protocol):
@@ -23,8 +25,18 @@ class DecisionSink(Protocol):
     name: str
     """Its key in the status; never change it for a sink that is in use."""
 
-    async def publish(self, plan: PlanView, status: Status, decision: Decision, *, recorded: bool = True) -> None:
+    async def publish(
+        self,
+        plan: PlanView,
+        status: Status,
+        decision: Decision,
+        *,
+        routes: Sequence[RouteView] = (),
+        recorded: bool = True,
+    ) -> None:
         """Publish one decision of a plan; `status` is the newest known one.
+
+        `routes` are those that the run shifts, as they were last read; one that is gone is missing.
 
         `recorded` is False for a notice that no status can hold (that the status itself cannot be written): it has the
         number of the newest decision, and is not a decision.

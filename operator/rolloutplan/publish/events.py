@@ -6,16 +6,16 @@ Decisions come from the plan's status; Events go to the API server.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Final
 
-from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Decision, Evidence, Status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.model.plan_view import PlanView
+from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.transitions import severity_of
-from rolloutplan.traffic import ROUTE_KINDS
 
 CONTROLLER: Final = "rolloutplan.dev/operator"
 _PREFIX: Final = "rolloutplan.dev/"
@@ -34,14 +34,21 @@ class EventSink:
     def __init__(self, api: ResourceClient, *, instance: str) -> None:
         self._api, self._instance = api, instance
 
-    async def publish(self, plan: PlanView, status: Status, decision: Decision, *, recorded: bool = True) -> None:
+    async def publish(
+        self,
+        plan: PlanView,
+        status: Status,
+        decision: Decision,
+        *,
+        routes: Sequence[RouteView] = (),
+        recorded: bool = True,
+    ) -> None:
         """Create the Event. One that exists already is the same one: success. Raises ApiError for any other error."""
-        route = next((route.id for route in status.weights.snapshot), None)
         raw = event(
             plan,
             decision,
             instance=self._instance,
-            route=route,
+            related=next((route.reference for route in routes), None),
             plan_hash=status.plan_hash,
             revert=status.revert,
             notice="" if recorded else decision.reason,
@@ -67,12 +74,12 @@ def event(
     decision: Decision,
     *,
     instance: str,
-    route: RouteId | None = None,
+    related: Mapping[str, str] | None = None,
     plan_hash: str = "",
     revert: str = "",
     notice: str = "",
 ) -> Raw:
-    """The Event for a decision. `instance` is the operator's own name (its pod), `route` one that the run shifts."""
+    """The Event for a decision. `instance` is the operator's own name (its pod), `related` the route."""
     return {
         "apiVersion": paths.EVENTS.api_version,
         "kind": "Event",
@@ -95,17 +102,7 @@ def event(
             "name": plan.name,
             "uid": plan.uid,
         },
-        **({"related": _reference(plan.namespace, route)} if route and route.kind in ROUTE_KINDS else {}),
-    }
-
-
-def _reference(namespace: str, route: RouteId) -> dict[str, str]:
-    resource = ROUTE_KINDS[route.kind].resource
-    return {
-        "apiVersion": f"{resource.group}/{resource.version}".lstrip("/"),
-        "kind": route.kind,
-        "namespace": namespace,
-        "name": route.name,
+        **({"related": dict(related)} if related else {}),
     }
 
 

@@ -70,9 +70,16 @@ def view(
         undo_annotation=safe_get.text(meta, "annotations", REVERT),
         undo_by=annotation_written_by(meta, REVERT),
         namespace=safe_get.text(meta, "namespace"),
+        reference=dict(_reference(raw)),
         appliers=tuple(_appliers(meta, fields, read_rules)),
         raw=raw,
     )
+
+
+def _reference(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What an object says of itself, so that others can name it."""
+    paths = (("apiVersion",), ("kind",), *(("metadata", key) for key in ("namespace", "name", "uid")))
+    return ((path[-1], text) for path in paths if (text := safe_get.text(raw, *path)))
 
 
 def _appliers(meta: Mapping[str, Any], fields: Fields, read_rules: ReadRules) -> Iterator[Applier]:

@@ -139,6 +139,9 @@ class RouteView:
     left: tuple[Added, ...] = ()
     """What somebody has edited of that: it is left to its editor."""
     namespace: str = ""
+    reference: Mapping[str, str] = field(default_factory=dict)
+    """The object as Kubernetes calls it: `apiVersion`, `kind` (Ingress where the plan has NginxCanary), `namespace`,
+    `name`, `uid`; what it does not say of itself is missing."""
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The object as it was read; only traffic/ looks into it, for its patches."""
 

@@ -72,7 +72,7 @@ class Behind(World):
     @property
     def operator(self) -> PlanRun:
         if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=REPLICAS.undo_command, sinks=("events",))
+            self.run = PlanRun(self.facts(), self.now, undo_command=REPLICAS.undo_command)
         return self.run
 
     def write_weights(self, effect: Effect) -> None:

@@ -44,7 +44,7 @@ from rolloutplan.engine.plan_run import LOST_AFTER, PlanRun
 from rolloutplan.engine.policy.policies import concurrency_groups
 from tests.queues import queues
 from tests.situations import s
-from tests.world import HTTPROUTES, Refusal, Rules, World, undo_of, workload
+from tests.world import HTTPROUTES, SINKS, Refusal, Rules, World, undo_of, workload
 
 BRISK: Final = (0.001, 0.02)
 """Seconds that a request takes on its way, at the least and at the most, where nothing befalls it."""
@@ -343,6 +343,7 @@ class Host:
             policies=known("policies"),
             queues=queues(QueueEntry(view.key, groups, "waiting", view.created, view.uid), known("plans peers")),
             epoch=world.epoch,
+            sinks=SINKS,
             claim_at=world.led_since + world.adopts_in,
             grants=world.grants,
         )
@@ -392,7 +393,7 @@ class Host:
         self.steps += 1
         world.show({route.name: _weights(view) for route, view in facts.routes.items()})
         if world.run is None:
-            world.run = PlanRun(facts, self.now, undo_command=HTTPROUTES.undo_command, sinks=("events",))
+            world.run = PlanRun(facts, self.now, undo_command=HTTPROUTES.undo_command)
         effects = world.run.advance(facts, self.now)
         world.wake_at = effects.wake_at
         for effect in effects.todo:

@@ -227,7 +227,7 @@ def _is_over(host: Host) -> bool:
 def _owes(run: PlanRun, host: Host) -> bool:
     """Whether something that was refused or lost is tried again, or a decision is still to be published."""
     tries = any(refusal.retry_at > host.now for refusal in run.refusals.values())
-    return tries or min(run._published.values()) < host.watches.known("plan").status.seq
+    return tries or min(run._published.values(), default=0) < host.watches.known("plan").status.seq
 
 
 def _changed_at(world: World) -> datetime:
@@ -260,7 +260,7 @@ def falls_off(host: Host) -> None:
     """Note which decisions leave the trail before they could be published: it keeps so many and no more."""
     status, run = host.watches.known("plan").status, host.world.run
     if run is not None:
-        through = min(run._published.values())
+        through = min(run._published.values(), default=0)
         host.passed_over |= {*range(through + 1, status.seq + 1)} - {decision.seq for decision in status.decisions}
 
 

@@ -63,6 +63,7 @@ from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, Plan
 from rolloutplan.engine.model.policy_view import Labels, PolicyView, QueueEntry
 from rolloutplan.engine.model.queries import AlertQuery, CountQuestion, Question, Series
 from rolloutplan.engine.model.routes import rules_of
+from rolloutplan.engine.model.sinks import SinkView
 from rolloutplan.engine.model.snapshot import (
     FINALIZER,
     REVERT,
@@ -92,6 +93,7 @@ from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kep
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.jobs import job_name
 from rolloutplan.engine.run.new_side import NewSide
+from rolloutplan.publish.events import EventSink
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
@@ -133,6 +135,8 @@ HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong
 
 SHARED: Final = SourceStatus(kind="ClusterMetricSource", name="default", uid="5", digest="d1")
 SOURCE: Final = SourceView(timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5), object=SHARED)
+
+SINKS: Final = (SinkView(EventSink.name, EventSink.keeps),)
 
 POINTS: Final = (
     "record",
@@ -618,6 +622,7 @@ class World:
             epoch=self.epoch,
             claim_at=self.led_since + self.adopts_in,
             grants=self.grants,
+            sinks=SINKS,
         )
 
     def claim(self) -> RouteConflict:
@@ -639,7 +644,7 @@ class World:
     def operator(self) -> PlanRun:
         """The run as the present leader serves it."""
         if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=HTTPROUTES.undo_command, sinks=("events",))
+            self.run = PlanRun(self.facts(), self.now, undo_command=HTTPROUTES.undo_command)
         return self.run
 
     def sides(self) -> dict[str, Deployment | None]:

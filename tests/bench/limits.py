@@ -134,7 +134,7 @@ async def stopped(kind: str, line: bytes) -> float:
     store.apply(kind, "ADDED", event["object"])
     await asyncio.sleep(0)
     if kind == PLANS and (facts := store.facts("ns/large", epoch=1, claim_at=lambda _: NOW)):
-        PlanRun(facts, NOW, undo_command=undo_command, sinks=()).advance(facts, NOW)
+        PlanRun(facts, NOW, undo_command=undo_command).advance(facts, NOW)
         await asyncio.sleep(0)
         if facts.plan.spec is not None:
             await try_queries(facts.plan, FakeProvider(), NOW)

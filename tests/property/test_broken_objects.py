@@ -12,7 +12,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from functools import cache, reduce
 from itertools import count
@@ -65,7 +65,7 @@ from tests import situations
 from tests.property.test_status_by_hand import PLAUSIBLE, places
 from tests.provider import HOSTS
 from tests.refusals import POLICY, TEMPLATE
-from tests.world import HTTPROUTES, START, World, after, merged
+from tests.world import HTTPROUTES, SINKS, START, World, after, merged
 
 HOW_MANY = 5_000
 """Clusters in which something is broken, each by its own seed."""
@@ -360,7 +360,7 @@ class Shop:
         self._versions = count(3)
         for name, raw in touched.items():
             offer(self.store, name, raw)
-        self.run = PlanRun(self.facts(), START, undo_command=undo_command, sinks=("events",))
+        self.run = PlanRun(self.facts(), START, undo_command=undo_command)
         self.run.measurements = world.operator.measurements
         spec = self.store.plans[KEY].view.spec
         if spec is not None:
@@ -372,7 +372,7 @@ class Shop:
     def facts(self) -> Facts:
         facts = self.store.facts(KEY, epoch=self._epoch, claim_at=lambda _: self.now)
         assert facts is not None
-        return facts
+        return replace(facts, sinks=SINKS)
 
     def snapshot(self) -> Snapshot:
         return self.run.snapshot(self.facts(), self.now)

@@ -74,7 +74,7 @@ class Flagged(World):
     @property
     def operator(self) -> PlanRun:
         if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=KIND.undo_command, sinks=("events",))
+            self.run = PlanRun(self.facts(), self.now, undo_command=KIND.undo_command)
         return self.run
 
     def write_weights(self, effect: Effect) -> None:

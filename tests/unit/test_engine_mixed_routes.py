@@ -76,7 +76,7 @@ class Mixed(World):
     @property
     def operator(self) -> PlanRun:
         if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=undo_command, sinks=("events",))
+            self.run = PlanRun(self.facts(), self.now, undo_command=undo_command)
         return self.run
 
     def weights(self, route: str = "shop") -> Rules:

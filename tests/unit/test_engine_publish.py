@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rolloutplan.engine.model.effects import Failure, Publish
-from rolloutplan.engine.plan_run import RECENT
+from rolloutplan.publish.events import KEPT
 from tests.situations import P, judging, m, s
 from tests.world import World
 
@@ -75,6 +75,6 @@ def test_what_is_older_than_an_event_lives_stays_unpublished() -> None:
     world.until(P.SUCCEEDED)
     world.refuses = {}
     world.crash()
-    world.now += RECENT + s(1)
+    world.now += KEPT + s(1)
     world.settle()
     assert world.published == []

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from rolloutplan.api.status import Decision, Evidence, Kind, Status
+from rolloutplan.api.status import Decision, Evidence, Kind, RouteWeights, Status, Weights
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable
+from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.publish import events
 from rolloutplan.publish.events import EventSink
 from rolloutplan.traffic import ROUTE_KINDS
@@ -174,9 +175,9 @@ class Answering:
         return body
 
 
-def publish(api: Answering) -> None:
+def publish(api: Answering, snapshot: Snapshot = Snapshot(PLAN, Status(), decision().at)) -> None:  # noqa: B008 - it is frozen
     sink = EventSink(cast("Api", api), instance="x")
-    asyncio.run(sink.publish(PLAN, Status(), decision()))
+    asyncio.run(sink.publish(snapshot, decision()))
 
 
 def test_an_event_that_is_there_already_is_a_success() -> None:
@@ -203,7 +204,8 @@ def test_the_related_object_is_the_one_of_the_cluster_whatever_a_plan_calls_its_
     raw, api = OBJECTS[kind], Answering(201)
     raw["metadata"]["uid"] = "5f0c"
     view = ROUTE_KINDS[kind].view(raw)
-    asyncio.run(EventSink(cast("Api", api), instance="x").publish(PLAN, Status(), decision(), routes=[view]))
+    shifted = Status(weights=Weights(snapshot=(RouteWeights(kind=view.id.kind, name=view.id.name),)))
+    publish(api, Snapshot(PLAN, shifted, decision().at, routes={view.id: view}))
     assert api.body["related"] == {
         "apiVersion": raw["apiVersion"],
         "kind": raw["kind"],

@@ -127,8 +127,6 @@ LOOK_AGAIN: Final = timedelta(seconds=5)
 """When that is written again where the plan had changed meanwhile, or another write of it was in flight."""
 LINT_AFTER: Final = timedelta(seconds=10)
 """After a start, evaluations come before linting."""
-RECENT: Final = timedelta(hours=1)
-"""An unpublished decision that is older stays unpublished: an Event lives no longer."""
 SHORTEST_PAUSE: Final = timedelta(milliseconds=50)
 LONGEST_WARNINGS: Final = 2048
 """Characters of the message about queries that are probably wrong."""
@@ -178,7 +176,7 @@ class _Doubt:
 class PlanRun:
     """One plan under one leader. A plan object with another uid, or another term of leadership, has another PlanRun."""
 
-    def __init__(self, facts: Facts, now: datetime, *, undo_command: UndoCommand, sinks: Sequence[str] = ()) -> None:
+    def __init__(self, facts: Facts, now: datetime, *, undo_command: UndoCommand) -> None:
         self.uid = facts.plan.uid
         self._facts = facts
         self.measurements: Measurements = NO_MEASUREMENTS
@@ -197,7 +195,8 @@ class PlanRun:
         self._doubts: dict[Key, _Doubt] = {}
         self._conflicts: dict[Key, int] = {}
         """How often in a row the object of a write had changed."""
-        self._published = {sink: _published_before(facts.status, sink, now) for sink in sinks}
+        self._published: dict[str, int] = {}
+        """By sink the newest decision that it has, or that is not for it."""
         self._published_notice = ""
         """The reason of the refused status write that was published as a notice."""
         self._fault_told: datetime | None = None
@@ -237,6 +236,7 @@ class PlanRun:
         self._latest = now
         self._follow_source(facts)
         facts = self._without_future(facts, now)
+        self._follow_sinks(facts, now)
         self._facts = facts
         self._give_up_lost(now)
         self._settle_doubts(facts, now)
@@ -665,6 +665,15 @@ class PlanRun:
         spec, ended = snapshot.plan.spec, snapshot.status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
         return spec is not None and snapshot.source is not None and not ended and spec.judged_hash() != self._linted
 
+    def _follow_sinks(self, facts: Facts, now: datetime) -> None:
+        """Sinks come and go during a run; one that is gone keeps its cursor in the status."""
+        self._published = {
+            sink.name: self._published[sink.name]
+            if sink.name in self._published
+            else sink.published_before(facts.status, now)
+            for sink in facts.sinks
+        }
+
     def _publish_effects(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
         """The next decision for each sink, of those recorded in the API server."""
         for sink, through in self._published.items():
@@ -957,13 +966,6 @@ def _longest_pause(effect: Effect, failure: Failure) -> timedelta:
     if effect.urgent:
         return LONGEST_PAUSE_URGENT
     return LONGEST_PAUSE_REFUSED if failure.definite or failure.reason == FAULT else LONGEST_PAUSE
-
-
-def _published_before(status: Status, sink: str, now: datetime) -> int:
-    """The newest decision not to be published again: the former leader may have died before it published more."""
-    through = status.published_through.get(sink, 0)
-    missing = (each.seq for each in status.decisions if each.seq > through and each.at > now - RECENT)
-    return next(missing, status.seq + 1) - 1
 
 
 def _notice(snapshot: Snapshot, refusal: Refusal) -> Decision:

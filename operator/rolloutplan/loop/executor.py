@@ -226,9 +226,7 @@ class Executor:
         return await scale.to(client, namespace, work, now(), lambda: self._still_wanted(effect))
 
     async def _publish(self, effect: Effect, work: Publish) -> None:
-        plan, status, views = effect.snapshot.plan, effect.snapshot.status, effect.snapshot.routes
-        routes = [views[route.id] for route in status.weights.snapshot if route.id in views]
-        await self._sinks[work.sink].publish(plan, status, work.decision, routes=routes, recorded=work.recorded)
+        await self._sinks[work.sink].publish(effect.snapshot, work.decision, recorded=work.recorded)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

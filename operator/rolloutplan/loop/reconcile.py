@@ -34,6 +34,7 @@ from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.publish.base import view_of
 from rolloutplan.publish.events import EventSink
 from rolloutplan.telemetry.metrics import Metrics
 
@@ -65,6 +66,7 @@ class Reconciler:
         self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
         self._limiter = RequestLimiter()
         self._sinks = {sink.name: sink for sink in (EventSink(self._client(Priority.EVENTS), instance=instance),)}
+        store.sinks = tuple(view_of(sink) for sink in self._sinks.values())
         self._executor = Executor(
             self._client,
             store,
@@ -315,7 +317,7 @@ class Reconciler:
     def _run_of(self, key: str, facts: Facts) -> PlanRun:
         run = self._runs.get(key)
         if run is None or run.uid != facts.plan.uid:
-            run = PlanRun(facts, now(), undo_command=partial(self.store.undo_command, key), sinks=tuple(self._sinks))
+            run = PlanRun(facts, now(), undo_command=partial(self.store.undo_command, key))
             self._runs[key] = run
         return run
 

@@ -35,6 +35,7 @@ from rolloutplan.engine.model.plan_view import PlanView, Unreadable
 from rolloutplan.engine.model.policy_view import Labels, PolicyView, Queue, QueueEntry
 from rolloutplan.engine.model.routes import rules_of
 from rolloutplan.engine.model.sides import as_plan_sees, weights_as_plan_sees
+from rolloutplan.engine.model.sinks import SinkView
 from rolloutplan.engine.model.snapshot import (
     EndpointsView,
     Facts,
@@ -117,6 +118,8 @@ class Store:
     kinds_changed: Callable[[], None] = lambda: None
     """Called when a RouteKind has changed."""
     grants: Grants = field(default_factory=Grants)
+    sinks: tuple[SinkView, ...] = ()
+    """To which the decisions of every plan are published."""
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
     budget: Budget = field(default_factory=Budget)
@@ -684,6 +687,7 @@ class Store:
             unread_routes=self.unread_routes(plan),
             routers=router_problems(plan, self.kinds, self.routers),
             own_kinds=self.kinds.own(route.kind for route in named_routes(plan)),
+            sinks=self.sinks,
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:

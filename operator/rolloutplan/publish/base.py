@@ -5,12 +5,12 @@ The executor calls it for each `Publish` effect of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 
-from rolloutplan.api.status import Decision, Status
-from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.api.status import Decision
+from rolloutplan.engine.model.sinks import SinkView
+from rolloutplan.engine.model.snapshot import Snapshot
 
 
 class DecisionSink(Protocol):
@@ -25,18 +25,11 @@ class DecisionSink(Protocol):
     name: str
     """Its key in the status; never change it for a sink that is in use."""
 
-    async def publish(
-        self,
-        plan: PlanView,
-        status: Status,
-        decision: Decision,
-        *,
-        routes: Sequence[RouteView] = (),
-        recorded: bool = True,
-    ) -> None:
-        """Publish one decision of a plan; `status` is the newest known one.
+    keeps: timedelta | None
+    """A decision that is older than this is not published any more; None: each one is, however late."""
 
-        `routes` are those that the run shifts, as they were last read; one that is gone is missing.
+    async def publish(self, snapshot: Snapshot, decision: Decision, *, recorded: bool = True) -> None:
+        """Publish one decision of a plan; the snapshot has its newest known status, and what the decision is about.
 
         `recorded` is False for a notice that no status can hold (that the status itself cannot be written): it has the
         number of the newest decision, and is not a decision.
@@ -45,3 +38,8 @@ class DecisionSink(Protocol):
         After 400, 413 and 422 the decision is skipped, because its content would be refused again.
         """
         ...
+
+
+def view_of(sink: DecisionSink) -> SinkView:
+    """The sink as `PlanRun` knows it."""
+    return SinkView(sink.name, sink.keeps)

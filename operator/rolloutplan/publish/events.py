@@ -6,19 +6,21 @@ Decisions come from the plan's status; Events go to the API server.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC
+from collections.abc import Mapping
+from datetime import UTC, timedelta
 from typing import Final
 
-from rolloutplan.api.status import Decision, Evidence, Status
+from rolloutplan.api.status import Decision, Evidence
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.model.plan_view import PlanView
-from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import severity_of
 
 CONTROLLER: Final = "rolloutplan.dev/operator"
 _PREFIX: Final = "rolloutplan.dev/"
+KEPT: Final = timedelta(hours=1)
+"""An unpublished decision that is older stays unpublished: an Event lives no longer."""
 POST_WITHIN: Final = 2.0
 """Seconds: an Event that hangs delays others."""
 _LONGEST_NAME: Final = 253
@@ -30,25 +32,19 @@ class EventSink:
     """Publishes decisions as Kubernetes Events. `instance` is the operator's own name (its pod)."""
 
     name = "events"
+    keeps: timedelta | None = KEPT
 
     def __init__(self, api: ResourceClient, *, instance: str) -> None:
         self._api, self._instance = api, instance
 
-    async def publish(
-        self,
-        plan: PlanView,
-        status: Status,
-        decision: Decision,
-        *,
-        routes: Sequence[RouteView] = (),
-        recorded: bool = True,
-    ) -> None:
+    async def publish(self, snapshot: Snapshot, decision: Decision, *, recorded: bool = True) -> None:
         """Create the Event. One that exists already is the same one: success. Raises ApiError for any other error."""
+        plan, status = snapshot.plan, snapshot.status
         raw = event(
             plan,
             decision,
             instance=self._instance,
-            related=next((route.reference for route in routes), None),
+            related=next((route.reference for route in snapshot.shifted_routes), None),
             plan_hash=status.plan_hash,
             revert=status.revert,
             notice="" if recorded else decision.reason,

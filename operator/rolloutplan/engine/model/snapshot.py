@@ -22,6 +22,7 @@ from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import NO_LABELS, Labels, PolicyView, Queue
 from rolloutplan.engine.model.queries import Side
+from rolloutplan.engine.model.sinks import SinkView
 from rolloutplan.stats.counts import Marks
 from rolloutplan.stats.sequential import State
 from rolloutplan.stats.traffic_share import Share
@@ -569,6 +570,8 @@ class Facts:
     """The kinds of the plan's routes that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)
     """The specs of the RouteKinds that the plan's routes name, as JSON."""
+    sinks: tuple[SinkView, ...] = ()
+    """To which the plan's decisions are published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -646,3 +649,8 @@ class Snapshot:
     empty where it is the one in the status."""
     undo_command: str = ""
     """The command that would restore the present weights of the routes; where there is `undo`, those of `undo`."""
+
+    @property
+    def shifted_routes(self) -> tuple[RouteView, ...]:
+        """The routes that the run shifts, as they were last read; one that is gone is missing."""
+        return tuple(self.routes[route.id] for route in self.status.weights.snapshot if route.id in self.routes)

@@ -65,6 +65,7 @@ def test_the_kinds() -> None:
         "clusterpredicatetemplates.rolloutplan.dev": ("Cluster", ["cpt"]),
         "rolloutpolicies.rolloutplan.dev": ("Cluster", ["rpol"]),
         "routekinds.rolloutplan.dev": ("Cluster", ["rk"]),
+        "rolloutrecords.rolloutplan.dev": ("Namespaced", ["rr"]),
     }
 
 

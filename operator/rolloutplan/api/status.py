@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
@@ -254,6 +255,7 @@ class Decision(Part):
     at: Instant = Field(description="When it was taken.")
     kind: Kind = Field(description="The kind of decision.")
     reason: str = Field(description="The reason of its Event.")
+    state: str = Field("", description="The state of the run after it, as `status.reason`, such as GuardTripped.")
     note: str = Field("", description="What was decided and why, in a sentence.")
     run: int = Field(0, description="The number of the run.")
     stage: str = Field("", description="The stage at which it was taken.")
@@ -458,30 +460,46 @@ class Status(Part):
 
     def to_raw(self) -> dict[str, Any]:
         """The JSON object for the API server; empty fields are left out, and of a large one what only explains."""
-        return bounded(_filled(self.model_dump(mode="json", by_alias=True)))
+        return bounded(filled(self.model_dump(mode="json", by_alias=True)))
 
 
-def _filled(value: Any) -> Any:
+def filled(value: Any) -> Any:
     """The value without empty texts, lists and maps, at any depth."""
     if isinstance(value, dict):
-        return {key: inner for key, raw in value.items() if (inner := _filled(raw)) not in (None, "", [], {})}
-    return [_filled(item) for item in value] if isinstance(value, list) else value
+        return {key: inner for key, raw in value.items() if (inner := filled(raw)) not in (None, "", [], {})}
+    return [filled(item) for item in value] if isinstance(value, list) else value
 
 
 def read_status(raw: object) -> Status:
     """Parse a status as found in the API server. Never raises; `Status.damaged` names invalid fields."""
     if not isinstance(raw, Mapping):
         return Status() if raw is None else Status(damaged=("status",))
-    fields = {name: raw[alias] for name, alias in _ALIASES.items() if alias in raw}
+    status, broken = read_part(Status, raw)
+    damaged = tuple(sorted(broken - _SAYS_NOTHING))
+    return status.model_copy(update={"damaged": damaged}) if damaged else status
+
+
+P = TypeVar("P", bound=Part)
+
+
+def read_part(model: type[P], raw: Mapping[str, Any]) -> tuple[P, frozenset[str]]:
+    """Parse a part of an object, without the fields that cannot be parsed, and the names of these. Never raises."""
+    names = _names(model)
+    fields = {names[alias]: value for alias, value in raw.items() if alias in names}
     try:
-        return Status(**fields)
+        return model(**fields), frozenset()
     except ValidationError as error:
         broken = {str(problem["loc"][0]) for problem in error.errors()}
-    broken = {next((name for name, alias in _ALIASES.items() if alias == loc), loc) for loc in broken}
+    broken = {names.get(loc, loc) for loc in broken}
     fields = {name: value for name, value in fields.items() if name not in broken}
-    return Status(**fields, damaged=tuple(sorted(broken - _SAYS_NOTHING)))
+    return model(**fields), frozenset(broken)
+
+
+@cache
+def _names(model: type[Part]) -> Mapping[str, str]:
+    """The names of the fields that are written, by their names in JSON."""
+    return {to_camel(name): name for name, field in model.model_fields.items() if not field.exclude}
 
 
 _SAYS_NOTHING = frozenset({"last_look"})
 """The fields from which nothing follows: one that is damaged is written again."""
-_ALIASES = {name: to_camel(name) for name in Status.model_fields if name != "damaged"}

@@ -17,6 +17,7 @@ from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.parsing import RENAMED, SpecModel, renamed
 from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.record import RecordSpec, RecordStatus
 from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.route_kind_status import RouteKindStatus
 from rolloutplan.api.spec import PlanSpec
@@ -82,6 +83,18 @@ _POLICY_COLUMNS: Final = (
     {"name": "Frozen", "type": "string", "jsonPath": ".spec.freeze.now"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
+_RECORD_COLUMNS: Final = (
+    {"name": "Plan", "type": "string", "jsonPath": ".spec.plan"},
+    {"name": "Run", "type": "integer", "jsonPath": ".spec.run"},
+    {"name": "Outcome", "type": "string", "jsonPath": ".status.outcome"},
+    {"name": "Reason", "type": "string", "jsonPath": ".status.reason"},
+    {"name": "Owner", "type": "string", "jsonPath": ".spec.owner"},
+    {"name": "Started", "type": "string", "jsonPath": ".spec.startedAt"},
+    {"name": "Ended", "type": "string", "jsonPath": ".status.endedAt"},
+    {"name": "Weight", "type": "string", "jsonPath": ".status.weight", "priority": 1},
+    {"name": "Message", "type": "string", "jsonPath": ".status.message", "priority": 1},
+)
+"""Instants, not ages: who asks for last month's releases asks for a date."""
 
 
 class _InFull(yaml.SafeDumper):
@@ -104,6 +117,8 @@ class ObjectKind(NamedTuple):
     """The status of an object that nobody has looked at yet, where it has one."""
     selectable: Sequence[str] = ()
     """The fields by which objects can be selected."""
+    written_whole: bool = False
+    """Whether the status is written with the object, and not as a subresource: nobody but the operator writes it."""
 
 
 KINDS: Final = (
@@ -116,6 +131,7 @@ KINDS: Final = (
     ObjectKind("ClusterPredicateTemplate", "cpt", "Cluster", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
     ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS),
     ObjectKind("RouteKind", "rk", "Cluster", RouteKindSpec, _ROUTE_KIND_COLUMNS, RouteKindStatus),
+    ObjectKind("RolloutRecord", "rr", "Namespaced", RecordSpec, _RECORD_COLUMNS, RecordStatus, written_whole=True),
 )
 
 
@@ -131,7 +147,7 @@ def render(crd: Schema) -> str:
 
 
 def _crd(of: ObjectKind) -> Schema:
-    kind, short, scope, spec, columns, status, unset, selectable = of
+    kind, short, scope, spec, columns, status, unset, selectable, written_whole = of
     plural = re.sub("y$", "ie", kind.lower()) + "s"
     properties: Schema = {
         "apiVersion": {"type": "string"},
@@ -142,7 +158,8 @@ def _crd(of: ObjectKind) -> Schema:
     version: Schema = {"name": VERSION, "served": True, "storage": True}
     if status:
         properties["status"] = _schema_of(status, _LENIENT) | ({"default": dict(unset)} if unset else {})
-        version["subresources"] = {"status": {}}
+        if not written_whole:
+            version["subresources"] = {"status": {}}
         if selectable:
             version["selectableFields"] = [{"jsonPath": path} for path in selectable]
     version["additionalPrinterColumns"] = [dict(column) for column in columns]

@@ -32,7 +32,13 @@ _LIMITS: Final = (
     ("minItems", "maxItems", " items"),
     ("minProperties", "maxProperties", " entries"),
 )
-_PLAIN: Final = {"string": "text", "integer": "number", "boolean": "true or false", "object": "mapping"}
+_PLAIN: Final = {
+    "string": "text",
+    "integer": "number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "mapping",
+}
 _NO_DEFAULT: Final[tuple[object, ...]] = (None, [], {}, "")
 
 Schema = dict[str, Any]

@@ -101,6 +101,7 @@ def append_decision(
         at=snapshot.now,
         kind=row.kind,
         reason=row.event_reason,
+        state=status.reason,
         note=printable(note[:1024]),
         run=status.run,
         stage=status.stage.name if status.stage else "",

@@ -15,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from rolloutplan.api.command import ANNOTATION, SENDER, Command, Verb, read_command
-from rolloutplan.cli.main import VERBS, main
+from rolloutplan.cli.app import COMMANDS
+from rolloutplan.cli.main import main
 from rolloutplan.engine.model.grants import Grants
-from rolloutplan.loop import main as loop_main
 from rolloutplan.loop.options import Options
 from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.metrics.ceilings import Ceilings
@@ -299,7 +299,7 @@ def test_its_help_calls_it_as_it_was_called(
         main()
     said = capsys.readouterr().out
     assert said.startswith(f"usage: {name} ")
-    assert all(words in said for words in VERBS.values())
+    assert all(entry.name in said for entry in COMMANDS if not entry.section.hidden)
 
 
 SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
@@ -401,8 +401,8 @@ def test_the_operators_options(
     async def run(options: Options) -> None:
         given.append(options)
 
-    monkeypatch.setattr(loop_main, "run", run)
-    monkeypatch.setattr("rolloutplan.telemetry.logs.set_up", lambda _: None)
+    monkeypatch.setattr("rolloutplan.cli.serve.run", run)
+    monkeypatch.setattr("rolloutplan.cli.serve.set_up", lambda _: None)
     monkeypatch.setattr("socket.gethostname", lambda: "host")
     monkeypatch.setenv("POD_ID", pod)
     assert main(["operator", *arguments]) == 0

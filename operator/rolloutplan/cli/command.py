@@ -1,17 +1,22 @@
 """Send a command to a plan: write it as an annotation, then read the operator's decision from the status.
 
-The command comes from cli/main.py; the decision is printed.
+The decision is printed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.command import ANNOTATION, SENDER, Command, answer_to, write_command
+from rolloutplan.api.command import ANNOTATION, SENDER, Command, CommandError, Verb, answer_to, write_command
 from rolloutplan.api.printable import printable
+from rolloutplan.api.text_format import DNS_LABEL
+from rolloutplan.cli.options import Namespace, PlanName, reads, seconds
 from rolloutplan.cli.output import fail
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
@@ -24,11 +29,67 @@ NAME_WITHIN: Final = 2.0
 ACTED, FAILED, REFUSED = 0, 1, 3
 
 
-def send_command(command: Command, plan: str, namespace: str | None, wait: float) -> int:
-    """Write a command and print the decision made within `wait` seconds (0: do not wait). Returns the exit code.
+Reason: TypeAlias = Annotated[
+    str, typer.Option(metavar="WORDS", help="the reason, which the decision and its Event show")
+]
+Token: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="T", help="a command is carried out once per token (default: a new one)")
+]
+Wait: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        parser=reads(seconds),
+        help="how long to wait for the operator's answer (default: 5; 0: do not wait)",
+    ),
+]
 
-    Without `namespace`, the namespace of the kubeconfig's context is used.
+
+def send_command(
+    ctx: typer.Context,
+    plan: PlanName,
+    namespace: Namespace = None,
+    reason: Reason = "",
+    token: Token = None,
+    wait: Wait = 5.0,
+) -> int:
+    """It is written as an annotation, and the operator's answer is printed.
+
+    Exit 0 if it was carried out, 1 without an answer in time, 3 if it was refused.
     """
+    return _send_to(plan, namespace, wait, Verb(ctx.info_name or ""), token, reason)
+
+
+def approve(
+    plan: PlanName,
+    namespace: Namespace = None,
+    reason: Reason = "",
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE",
+            parser=reads(DNS_LABEL.read),
+            help="the stage (or: contract) to approve, also before its turn (default: the one that waits)",
+        ),
+    ] = None,
+    seal: Annotated[
+        str, typer.Option(metavar="HASH", help="approve exactly what was seen: the hash that the plan's message shows")
+    ] = "",
+    token: Token = None,
+    wait: Wait = 5.0,
+) -> int:
+    """It is written as an annotation, and the operator's answer is printed.
+
+    Exit 0 if it was carried out, 1 without an answer in time, 3 if it was refused.
+    """
+    return _send_to(plan, namespace, wait, Verb.APPROVE, token, reason, stage or "", seal)
+
+
+def _send_to(plan: str, namespace: str | None, wait: float, verb: Verb, token: str | None, *words: str) -> int:
+    try:
+        command = Command(verb, secrets.token_hex(4) if token is None else token, *words)
+    except CommandError as error:
+        return fail(str(error), 2)
     try:
         namespace = namespace or read_namespace()
         return asyncio.run(_send(command, plan, namespace, wait))

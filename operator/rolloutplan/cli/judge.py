@@ -5,18 +5,20 @@ The counts come from a file or standard input; the verdict of each run is printe
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Final, Literal, TextIO, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, TextIO, TypeAlias
+
+import typer
 
 from rolloutplan.api.quantities import Comparison, parse_is, parse_vs_old
+from rolloutplan.cli.options import reads
 from rolloutplan.cli.output import fail
 from rolloutplan.stats.sequential import (
     CountDelta,
@@ -57,68 +59,60 @@ class LineError(ValueError):
         super().__init__(f"line {at}, column {column}: {why}")
 
 
-def add_judge_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `judge` to the parser."""
-    parser.description = (
-        "Judge counts with the operator's sequential test. Each line has the requests of one evaluation (look): those"
-        " since the line before. Each run of the file gets a verdict, the evaluation that reached it, and the evidence,"
-        " which says how many times better the counts fit a side beyond the bound than one at it. Exit 0, 2 if the file"
-        " cannot be read."
-    )
-    parser.add_argument("file", metavar="FILE", help=f"CSV with the columns {','.join(COLUMNS)}; - for standard input")
-    bound = parser.add_mutually_exclusive_group(required=True)
-    bound.add_argument(
-        "--vs-old", type=_argparse_type(parse_vs_old), metavar="BOUND", help='compare with old, as "> 1.5x"'
-    )
-    bound.add_argument(
-        "--is",
-        dest="is_",
-        type=_argparse_type(parse_is),
-        metavar="BOUND",
-        help='as "< 1%%"; old columns may be left out',
-    )
-    parser.add_argument(
-        "--confidence",
-        type=_argparse_type(_confidence),
-        default=0.95,
-        metavar="SHARE",
-        help="95%%, or 0.95 (the default)",
-    )
-    parser.add_argument("--role", choices=("fail", "pass"), default="fail", help="pass also tests for the opposite")
-    reading = parser.add_mutually_exclusive_group()
-    reading.add_argument(
-        "--totals",
-        dest="reading",
-        action="store_const",
-        const="totals",
-        default="guessed",
-        help="each line has running totals, which are counted from the first line on; one that falls is refused",
-    )
-    reading.add_argument(
-        "--per-look",
-        dest="reading",
-        action="store_const",
-        const="per look",
-        help="each line has the requests since the line before (the default), also where it looks like running totals",
-    )
-    parser.set_defaults(run=_judge)
+def judge(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help=f"CSV with the columns {','.join(COLUMNS)}; - for standard input")
+    ],
+    vs_old: Annotated[
+        Comparison | None,
+        typer.Option(metavar="BOUND", parser=reads(parse_vs_old), help='compare with old, as "> 1.5x"'),
+    ] = None,
+    is_: Annotated[
+        Comparison | None,
+        typer.Option("--is", metavar="BOUND", parser=reads(parse_is), help='as "< 1%"; old columns may be left out'),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(metavar="SHARE", parser=reads(_confidence), help="95%, or 0.95 (the default)")
+    ] = 0.95,
+    role: Annotated[Literal["fail", "pass"], typer.Option(help="pass also tests for the opposite")] = "fail",
+    totals: Annotated[
+        bool,
+        typer.Option(
+            "--totals",
+            help="each line has running totals, which are counted from the first line on; one that falls is refused",
+        ),
+    ] = False,
+    per_look: Annotated[
+        bool,
+        typer.Option(
+            "--per-look",
+            help="each line has the requests since the line before (the default), also if it looks like running totals",
+        ),
+    ] = False,
+) -> int:
+    """Each line has the requests of one evaluation (look): those since the line before.
 
-
-def _judge(chosen: argparse.Namespace) -> int:
-    comparison: Comparison = chosen.vs_old or chosen.is_
-    reading: Reading = chosen.reading
+    Each run of the file gets a verdict, the evaluation that reached it, and the evidence, which says how many times
+    better the counts fit a side beyond the bound than one at it. Exit 0, 2 if the file cannot be read.
+    """
+    comparison = vs_old or is_
+    if comparison is None or (vs_old and is_):
+        raise typer.BadParameter("give one of --vs-old and --is")
+    if totals and per_look:
+        raise typer.BadParameter("give one of --totals and --per-look, or none")
+    reading: Reading = "totals" if totals else "per look" if per_look else "guessed"
     try:
-        hypothesis = make_hypothesis(comparison, chosen.role)
-        with _open(chosen.file) as file:
-            lines = _lines(file, hypothesis.paired)
+        hypothesis = make_hypothesis(comparison, role)
+        with _open(file) as opened:
+            lines = _lines(opened, hypothesis.paired)
             counted = increases(lines) if reading == "totals" else lines
-            runs = judge(counted, hypothesis, chosen.confidence)
-        _check(runs, reading, chosen.file)
+            runs = judged(counted, hypothesis, confidence)
+        _check(runs, reading, file)
     except OSError as problem:
-        return fail(f"{chosen.file} cannot be read: {problem.strerror or problem}", 2)
+        return fail(f"{file} cannot be read: {problem.strerror or problem}", 2)
     except (ValueError, csv.Error) as problem:
         return fail(str(problem), 2)
-    needed = 1 / (1 - chosen.confidence)
+    needed = 1 / (1 - confidence)
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(("run", "verdict", "look", "evidence", "needed", "meaning"))
     for name, run in runs.items():
@@ -131,9 +125,9 @@ def _judge(chosen: argparse.Namespace) -> int:
     )
     sys.stderr.write(
         f"each line was read {read}; evidence says how many times better the counts fit a side beyond the bound than "
-        f"one at it, and {needed:.6g} of it is proof at {100 * chosen.confidence:g}%\n"
+        f"one at it, and {needed:.6g} of it is proof at {100 * confidence:g}%\n"
     )
-    sys.stderr.write("".join(f"warning: {words}\n" for words in _traps(chosen.role, comparison)))
+    sys.stderr.write("".join(f"warning: {words}\n" for words in _traps(role, comparison)))
     return 0
 
 
@@ -226,7 +220,7 @@ def increases(lines: Iterable[Line]) -> Iterator[Line]:
         yield replace(line, counts=delta)
 
 
-def judge(lines: Iterable[Line], hypothesis: Hypothesis, confidence: float) -> dict[str, Run]:
+def judged(lines: Iterable[Line], hypothesis: Hypothesis, confidence: float) -> dict[str, Run]:
     """Judge every run up to its first decision. Raises LineError where the evaluations of a run are not in order."""
     needed, begin = 1 / (1 - confidence), pack(hypothesis, start(hypothesis))
     runs: dict[str, Run] = {}
@@ -322,18 +316,3 @@ def _confidence(text: str) -> float:
         if number >= LEAST_CONFIDENCE:
             return number
     raise ValueError(f'"{text}" is not a confidence: write 50% or more and less than 100%, such as 95% or 0.95')
-
-
-_Parsed = TypeVar("_Parsed")
-
-
-def _argparse_type(read: Callable[[str], _Parsed]) -> Callable[[str], _Parsed]:
-    """Wrap a parser so that argparse prints its error message."""
-
-    def reader(text: str) -> _Parsed:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return reader

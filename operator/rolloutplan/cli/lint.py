@@ -10,7 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Annotated, Final, Literal
+
+import typer
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.parsing import SpecModel
@@ -42,6 +44,7 @@ from rolloutplan.cli.files import (
 )
 from rolloutplan.cli.inputs import expand
 from rolloutplan.cli.objects import compare, is_compared
+from rolloutplan.cli.options import USUAL_BAD, USUAL_SCRAPE, Bad, Files, ScrapeInterval, traffic_option
 from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
@@ -52,15 +55,22 @@ from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.tools.promql.traps import Severity
 
 
-def lint(files: Sequence[str], output: str, scrape: timedelta, *, strict: bool, traffic: Traffic | None = None) -> int:
-    """Check files (`-` is standard input), print the findings, and return the exit code.
+def lint(
+    files: Files,
+    output: Annotated[Literal["text", "json", "github"], typer.Option("-o", "--output")] = "text",
+    scrape_interval: ScrapeInterval = USUAL_SCRAPE,
+    traffic: Annotated[float | None, traffic_option("report stages that cannot be decided by their deadline")] = None,
+    bad: Bad = USUAL_BAD,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 1 for warnings too")] = False,
+) -> int:
+    """Checks are those of the operator, and those of PromQL.
 
-    `scrape` is the scrape interval of sources that are not in the files. `strict` makes warnings count as errors. With
-    `traffic`, the traffic of both sides together, it also reports stages that cannot be decided by their deadline.
+    Exit 0 without errors, 1 with errors, 2 if a file cannot be read.
     """
     gc.disable()  # a fifth of the time, spent on thousands of small objects that are all needed to the end
     try:
-        return _lint(files, output, scrape, strict=strict, traffic=traffic)
+        expected = None if traffic is None else Traffic(traffic, 0.0, bad)
+        return _lint(files, output, scrape_interval, strict=strict, traffic=expected)
     finally:
         gc.enable()
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
 from rolloutplan.api.parsing import SpecError
@@ -22,9 +24,11 @@ from rolloutplan.api.resolve import Template, TemplateLookup, resolve
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Decision, Status, read_status
 from rolloutplan.api.template import read_template
+from rolloutplan.api.text_format import DNS_NAME
 from rolloutplan.cli import plot
 from rolloutplan.cli.command import explain
 from rolloutplan.cli.files import format_diagnostic, read_files
+from rolloutplan.cli.options import Namespace, instant, reads
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.table import table
 from rolloutplan.clock import now
@@ -75,8 +79,56 @@ class FailedError(Exception):
     """The usage is right, and the replay failed."""
 
 
-def replay(options: Options) -> int:
-    """Replay, print evaluations, decisions and evidence, and return the exit code."""
+def replay(
+    plan: Annotated[
+        str | None, typer.Argument(metavar="PLAN", parser=reads(DNS_NAME.read), help="a plan in the cluster")
+    ] = None,
+    namespace: Namespace = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="a plan in YAML; each stage begins when the one before is proved"),
+    ] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", parser=reads(instant), help="when the first weight of --file takes effect"),
+    ] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option(metavar="TIME", parser=reads(instant), help="when the evaluations of --file end (default: now)"),
+    ] = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="the Prometheus to query (default: that of the plan's metric source)"),
+    ] = None,
+    trust_source: Annotated[
+        bool,
+        typer.Option(
+            "--trust-source",
+            help="send the queries from this machine to the URL of the plan's metric source (or to --prometheus), with"
+            " the headers and parameters that are written there",
+        ),
+    ] = False,
+    scrape_interval: Annotated[
+        str, typer.Option(metavar="TIME", help="the scrape interval, for --file (default: 15s)")
+    ] = "15s",
+    looks: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="replay a record, without a cluster or a Prometheus")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write all queries and answers, as JSON Lines")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="draw the evidence: FILE.svg or FILE.png")] = None,
+) -> int:
+    """It replays a plan's newest run, a plan in a file, or a recorded run.
+
+    Exit 0 if it is replayed, 1 if it cannot be replayed, 2 if the input cannot be read.
+    """
+    return _report_on(
+        Options(plan, namespace, file, looks, prometheus, trust_source, start, end, scrape_interval, record, plot)
+    )
+
+
+def _report_on(options: Options) -> int:
     try:
         _replay(options)
     except (WrongError, RecordError, SpecError) as error:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+import typer
 
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.printable import printable
@@ -34,13 +36,14 @@ from rolloutplan.cli.files import (
     templates_in,
 )
 from rolloutplan.cli.objects import swapped
+from rolloutplan.cli.options import USUAL_BAD, USUAL_SCRAPE, Bad, Files, ScrapeInterval, reads, traffic_option
 from rolloutplan.cli.table import table
 from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.measurements import asks_both_sides
 from rolloutplan.engine.model.snapshot import SourceView, source_view
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.detection import NEVER, Assumed, DetectionTime
-from rolloutplan.tools.fault import Fault
+from rolloutplan.tools.fault import USUAL_FAULT, Fault, read_fault
 from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.tools.timeline import Moment, Range, Segment, Timeline, timeline
 
@@ -49,6 +52,7 @@ WIDTH: Final = 60
 _COLUMNS: Final = ("stage", "weight", "begins", "ends", "ended by", "fault at start", "fault later", "queries/min")
 _FIELDS: Final[Mapping[str, Moment]] = {"atOnce": "at_once", "later": "later"}
 _MOMENTS: Final[Sequence[Moment]] = ("at_once", "later")
+_FAULT: Final = read_fault(USUAL_FAULT)
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -77,11 +81,30 @@ class _Simulated:
     """That the new side has all of the traffic already in the route among the files; empty where it has not."""
 
 
-def simulate(files: Sequence[str], output: str, given: Given) -> int:
-    """Print the timelines of all plans in files (`-` is standard input); return the exit code.
+def simulate(
+    files: Files,
+    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output")] = "text",
+    scrape_interval: ScrapeInterval = USUAL_SCRAPE,
+    traffic: Annotated[
+        float | None, traffic_option("forecast how long predicates on counts take, and what has its minSamples")
+    ] = None,
+    bad: Bad = USUAL_BAD,
+    fault: Annotated[
+        Fault,
+        typer.Option(
+            metavar="SIZE",
+            parser=reads(read_fault),
+            help="how large a fault is: 10% (so many requests of the new side go wrong or are slow), 2x (so many times"
+            f" the usual share of bad requests, or the usual latency) or all (default: {USUAL_FAULT})",
+        ),
+    ] = _FAULT,
+) -> int:
+    """It says when each stage begins and ends, how long a fault can last at it, and how many queries it sends.
 
-    A plan that names a template has a timeline only where the template is in the files.
+    A plan that names a template has a timeline only where the template is in the files. Exit 0, 1 if a plan is
+    invalid, 2 if a file cannot be read.
     """
+    given = Given(scrape_interval, fault, bad, traffic)
     objects, unreadable = read_files(files)
     sources, templates = sources_in(objects), templates_in(objects)
     complaints, plans, ended = list(unreadable), [], swapped(objects, templates)

@@ -17,6 +17,7 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Phase, RouteWeights, Status, read_status
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
 from rolloutplan.cli.command import explain
+from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.output import fail
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
@@ -34,8 +35,11 @@ class NothingToUndoError(Exception):
     """There is no command; the message says why, and what to do."""
 
 
-def undo(plan: str, namespace: str | None) -> int:
-    """Print the undo command of a plan. Returns 0; 1 where the plan cannot be read; 3 where it has none."""
+def undo(plan: PlanName, namespace: Namespace = None) -> int:
+    """The weights are those from before the run, in the plan's status; annotations are not read for it.
+
+    Exit 0, 1 if the plan cannot be read, 3 if there is nothing to undo.
+    """
     try:
         namespace = namespace or read_namespace()
         raw, views, problems = asyncio.run(_read(namespace, plan))

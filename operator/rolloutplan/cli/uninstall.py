@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import printable
 from rolloutplan.api.status import RUNNING, Status, read_status
+from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.cli.command import explain
+from rolloutplan.cli.options import reads
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
 from rolloutplan.cluster import paths
@@ -21,8 +26,23 @@ from rolloutplan.engine.model.snapshot import FINALIZER
 NOTHING_LEFT, LEFT = 0, 1
 
 
-def check(namespace: str | None) -> int:
-    """Print what would be left in a namespace, or in all of them. Returns 0 where nothing would, else 1."""
+def uninstall(
+    check: Annotated[bool, typer.Option("--check", help="list, and change nothing")],  # noqa: ARG001 - there is no other
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "-n",
+            "--namespace",
+            metavar="NAMESPACE",
+            parser=reads(DNS_LABEL.read),
+            help="only this namespace (default: all)",
+        ),
+    ] = None,
+) -> int:
+    """It lists the plans that still need the operator, with the commands that end them; nothing is changed.
+
+    Exit 0 where there are none, 1 where there are some or the cluster cannot be asked.
+    """
     try:
         plans = asyncio.run(_plans(namespace))
     except ApiError as error:

@@ -1,23 +1,33 @@
-"""What the command line says of itself: errors in plain words with the nearest name, an example of each command."""
+"""The form of the command line: commands that are imported when they are called, help, and answers to wrong calls.
+
+typer parses; the rows with the commands come from app.py, and main.py runs what this builds.
+"""
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, NoReturn
+from importlib import import_module
+from inspect import getdoc
+from typing import Annotated, Any, Final
 
-_CHOICE: Final = re.compile(
-    r"(?:argument (?P<where>[^:]+): )?invalid choice: (?P<given>.+?) \(choose from (?P<names>[^()]+)\)"
-)
-_UNKNOWN: Final = re.compile(r"unrecognized arguments: (?P<given>.+)", re.DOTALL)
-_MISSING: Final = re.compile(r"the following arguments are required: (?P<names>.+)")
-_OPTION: Final = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from rolloutplan import __version__
+
+_CHOICE: Final = re.compile(r"Value error, '(?P<given>.*)' is not one of (?P<names>.+)\.", re.DOTALL)
+_INVALID: Final = re.compile(r"Invalid value(?: for (?P<where>'.+?'))?: (?P<words>.+)", re.DOTALL)
+_MISSING: Final = re.compile(r"Missing (?:argument|option) (?P<where>'.+?')\..*", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"No such option: (?P<given>\S+).*", re.DOTALL)
+_EXTRA: Final = re.compile(r"Got unexpected extra argument\(s\) \((?P<given>.*)\)", re.DOTALL)
 _NEAR: Final = 0.7
 """How alike an option must be that is suggested: all of them begin with the same two characters."""
-COMMAND: Final = "COMMAND"
-"""How the command is called in the usage."""
+_WIDEST: Final = 110
+"""Columns of help in a wider terminal: longer lines are hard to read."""
 INSTEAD: Final[Mapping[str, str]] = {
     **dict.fromkeys(("status", "get", "list", "watch"), "`kubectl get rp -n NAMESPACE -w` shows the plans"),
     **dict.fromkeys(("describe", "log", "logs", "history", "events"), "`kubectl describe rp PLAN` shows its decisions"),
@@ -31,52 +41,183 @@ INSTEAD: Final[Mapping[str, str]] = {
 """What people look for under a name that no command has."""
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors fit a screen, and name what was probably meant."""
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Commands that stand together in the help."""
 
-    def __init__(self, *arguments: object, example: str = "", **options: object) -> None:
-        if example:
-            options["epilog"] = f"example: {example}"
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]  # those of ArgumentParser
-
-    def parse_known_args(  # type: ignore[override]  # typeshed has it overloaded
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse as usual; what is left over is an error of the command that was given it, which knows its options."""
-        chosen, rest = super().parse_known_args(args, namespace)
-        if rest:
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
-        return chosen, rest
-
-    def error(self, message: str) -> NoReturn:
-        """End with an error in a line or two, and where the rest is said; without any command, with the help."""
-        if (missing := _MISSING.fullmatch(message)) and missing["names"] == COMMAND:
-            self.exit(2, self.format_help())
-        self.exit(2, f"{self.prog}: {self._plain(message)}\n{self.prog} --help explains it\n")
-
-    def _plain(self, message: str) -> str:
-        if found := _CHOICE.fullmatch(message):
-            names = [name.strip("' ") for name in found["names"].split(", ")]
-            return _no_choice(found["given"].strip("'"), names, found["where"] or "")
-        if found := _UNKNOWN.fullmatch(message):
-            return _left_over(found["given"].split(), _OPTION.findall(self.format_help()))
-        if found := _MISSING.fullmatch(message):
-            return f"{found['names']} is missing\n{self.format_usage().rstrip()}"
-        return message.removeprefix("argument ")
+    title: str
+    hidden: bool = False
 
 
-def _no_choice(given: str, names: Sequence[str], where: str) -> str:
-    near = get_close_matches(given, names, n=1)
-    if where == COMMAND:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command. `target` is the module of `rolloutplan.cli` and its function: both have its name by default."""
+
+    name: str
+    section: Section
+    words: str
+    example: str
+    """What follows the name in an example."""
+    target: str = ""
+
+    def load(self) -> Command:
+        """Import the function and read its parameters. Its docstring follows the words in the help."""
+        module, _, name = (self.target or f"{self.name}:{self.name}").partition(":")
+        function = getattr(import_module(f"rolloutplan.cli.{module}"), name)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        words = f"{self.words[:1].upper()}{self.words[1:]}."
+        app.command(self.name, cls=Command, help=f"{words}\n\n{getdoc(function) or ''}", epilog=self.example)(function)
+        loaded = get_command(app)
+        assert isinstance(loaded, Command)
+        return loaded
+
+
+class _Plain:
+    """The parts of the help that are written in another form than typer's. `ctx` and `formatter` are those of typer."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)), prefix="usage: ")
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(_called(each) for each in _arguments(ctx))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for title, params in (("arguments", _arguments(ctx)), ("options", _options(ctx))):
+            rows = [(_called(each), each.help or "") for each in params if not each.hidden]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        example = getattr(self, "epilog", "")
+        formatter.write(f"\nexample: {ctx.command_path} {example}\n")
+
+
+class Command(_Plain, TyperCommand):
+    """One command, loaded."""
+
+
+class _Later(TyperCommand):
+    """A command that is loaded when it is called, or completed."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry.name, short_help=entry.words, help=entry.words, hidden=entry.section.hidden)
+        self.entry = entry
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return self.entry.load().make_context(info_name, args, parent=parent, **extra)
+
+
+class Commands(_Plain, TyperGroup):
+    """All of them."""
+
+    commands: Mapping[str, _Later]  # type: ignore[assignment]  # typer's may be any
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's form
+        return ["COMMAND"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        shown = [each.entry for each in self.commands.values() if not each.hidden]
+        for section in dict.fromkeys(entry.section for entry in shown):
+            with formatter.section(section.title):
+                formatter.write_dl([(entry.name, entry.words) for entry in shown if entry.section == section])
+        super().format_options(ctx, formatter)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of the first argument; else say what was probably meant."""
+        given = args[0]
+        if given in self.commands or given.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        shown = [name for name, each in self.commands.items() if not each.hidden]
+        near = get_close_matches(given, list(self.commands), n=1)
         hint = INSTEAD.get(given.lower()) or (f"did you mean {near[0]}?" if near else "")
-        return f'"{given}" is not a command{f": {hint}" if hint else ""}\ncommands: {", ".join(names)}'
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return f'{where}: "{given}" is not one of {", ".join(names)}{hint}'
+        return ctx.fail(f'"{given}" is not a command{f": {hint}" if hint else ""}\ncommands: {", ".join(shown)}')
 
 
-def _left_over(given: Sequence[str], options: Sequence[str]) -> str:
-    first = given[0]
-    near = get_close_matches(first.partition("=")[0], options, n=1, cutoff=_NEAR) if first.startswith("-") else []
-    hint = f": did you mean {near[0]}?" if near else ""
-    kind = "an option" if first.startswith("-") else "expected here"
-    return f'"{first}" is not {kind}{hint}'
+def command_line(entries: Iterable[Entry], example: str) -> Commands:
+    """Build the whole command line."""
+    app = typer.Typer(
+        cls=Commands,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST},
+        epilog=example,
+    )
+    app.callback()(rolloutplan)
+    built = get_command(app)
+    assert isinstance(built, Commands)
+    for entry in entries:
+        built.add_command(_Later(entry))
+    return built
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rolloutplan {__version__}")
+        raise typer.Exit
+
+
+def rolloutplan(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    """Progressive delivery, one proved step at a time. `COMMAND --help` explains a command."""
+
+
+# ---- a wrong call ----------------------------------------------------------------------------------------------------
+
+
+def wrong_call(error: typer.TyperException, name: str) -> str:
+    """What a wrong call is told: a line or two, and where the rest is said; without any command, the help."""
+    ctx = getattr(error, "ctx", None)
+    words = error.format_message()
+    if words.startswith("usage: "):
+        return f"{words}\n"
+    program = ctx.command_path if ctx is not None else name
+    return f"{program}: {_plain(words, ctx)}\n{program} --help explains it\n"
+
+
+def _plain(words: str, ctx: Any) -> str:
+    if found := _INVALID.fullmatch(words):
+        where = found["where"].replace("'", "").replace(" ", "") if found["where"] else ""
+        return f"{where}{': ' if where else ''}{_of_value(found['words'])}"
+    if found := _UNKNOWN.fullmatch(words):
+        options = [name for each in _options(ctx) for name in each.opts]
+        near = get_close_matches(found["given"], options, n=1, cutoff=_NEAR)
+        return f'"{found["given"]}" is not an option{f": did you mean {near[0]}?" if near else ""}'
+    if found := _EXTRA.fullmatch(words):
+        return f'"{found["given"].split(" ")[0]}" is not expected here'
+    if found := _MISSING.fullmatch(words):
+        where = found["where"].replace("'", "").replace(" ", "")
+        return f"{where} is missing\n{ctx.get_usage()}"
+    return words
+
+
+def _of_value(words: str) -> str:
+    """What is wrong with a value; of a choice, with the nearest name."""
+    if not (found := _CHOICE.fullmatch(words)):
+        return words
+    names = found["names"].replace("'", "").split(", ")
+    near = get_close_matches(found["given"], names, n=1)
+    return f'"{found["given"]}" is not one of {", ".join(names)}{f" (did you mean {near[0]}?)" if near else ""}'
+
+
+def _arguments(ctx: Any) -> list[Any]:
+    return [each for each in ctx.command.get_params(ctx) if each.param_type_name == "argument"]
+
+
+def _options(ctx: Any) -> list[Any]:
+    return [each for each in ctx.command.get_params(ctx) if each.param_type_name == "option"]
+
+
+def _called(param: Any) -> str:
+    """A parameter in the help: FILE..., [PLAN], -n/--namespace NAMESPACE."""
+    value = param.metavar or param.name.upper()
+    if param.param_type_name == "argument":
+        several = "..." if param.nargs != 1 else ""
+        return f"{value}{several}" if param.required else f"[{value}{several}]"
+    if not param.is_flag and param.metavar is None and (choices := param.type_descriptor.choices):
+        value = "|".join(map(str, choices))
+    names = ", ".join(sorted(param.opts, key=len))
+    return names if param.is_flag or param.count else f"{names} {value}"

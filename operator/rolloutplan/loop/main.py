@@ -1,6 +1,6 @@
 """The operator process: builds watches, elector, reconciler and probes, and runs them from start to SIGTERM.
 
-`Options` come from the command line (cli/main.py). The watches feed the reconciler; the elector starts and stops it.
+`Options` come from the command line (cli/serve.py). The watches feed the reconciler; the elector starts and stops it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,49 @@
+"""All commands of `rolloutplan`, one row each.
+
+To add a command: write a module with a function that typer can read and that returns the exit code, and add a row. The
+module is imported only when its command is called, so that the other commands do not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rolloutplan.cli.usage import Entry, Section
+
+_PLANS: Final = Section("plans in a cluster")
+_COMMANDS: Final = Section("commands to plans")
+_FILES: Final = Section("files, without a cluster")
+_HIDDEN: Final = Section("", hidden=True)
+"""For the operator's image and for those who build it."""
+
+
+def _send(name: str, words: str, reason: str, function: str = "send_command") -> Entry:
+    return Entry(name, _COMMANDS, words, f"checkout-v2 -n shop --reason '{reason}'", f"command:{function}")
+
+
+COMMANDS: Final[Sequence[Entry]] = (
+    Entry("lint", _FILES, "check plans, templates, metric sources and policies in files", "plan.yaml --strict"),
+    Entry("simulate", _FILES, "show the timeline that the plans in files would take", "plan.yaml --traffic 12/s"),
+    Entry("judge", _FILES, "judge counts from a CSV with the operator's own test", "looks.csv --vs-old '> 1.5x'"),
+    _send("pause", "hold the weights; guards stay on", "incident 4711"),
+    _send("resume", "continue after a pause, or after a hold that needs a person", "incident 4711 is over"),
+    _send("approve", "approve the next stage, or the removal of the old side", "seen the dashboards", "approve"),
+    _send("abort", "restore the old weights now and end the run", "customers complain"),
+    _send("retry", "start a rolled-back or finished plan again", "the database is back"),
+    _send("promote", "go straight to the last weight, without the stages in between", "urgent fix"),
+    _send("skip", "end the current stage as if it had passed", "no traffic at night"),
+    _send("revert", "restore the old weights, even after the run has succeeded", "wrong prices"),
+    _send("adopt", "take up a run whose status was lost, held at the present weights", "the status was deleted"),
+    Entry(
+        "replay", _PLANS, "show what would have been decided, evaluation by evaluation", "checkout-v2 --trust-source"
+    ),
+    Entry("undo", _PLANS, "print a kubectl command that restores the old weights without the operator", "checkout-v2"),
+    Entry("uninstall", _PLANS, "check what an uninstall of the operator would leave", "--check"),
+    Entry("operator", _HIDDEN, "run the operator (KUBECONFIG, else in-cluster)", "--namespace shop", "serve:serve"),
+    Entry("crds", _HIDDEN, "write the custom resource definitions", "deploy/crds", "pages:crds"),
+    Entry("reference", _HIDDEN, "write the field reference, in Markdown", "docs/reference.md", "pages:reference"),
+    Entry("states", _HIDDEN, "write all states and decisions, in Markdown", "docs/states.md", "pages:states"),
+    Entry("rights", _HIDDEN, "write the rights on each kind of route, for the chart", "routers.yaml", "pages:rights"),
+    Entry("routers", _HIDDEN, "write what is known of each kind of route", "docs/routers.md", "pages:routers"),
+)

@@ -3,11 +3,10 @@
 import json
 import os
 import shlex
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +20,7 @@ from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop.options import Options
 from rolloutplan.metrics.access import SourceHosts
 from rolloutplan.metrics.ceilings import Ceilings
+from tests.answering import HttpServer
 
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces"
 Refusal = tuple[int, dict[str, Any] | None]
@@ -109,15 +109,11 @@ def _no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster = Cluster()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(cluster))
-    server.daemon_threads = True
-    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{server.server_port}")))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr("rolloutplan.cli.command.POLL_EVERY", 0.01)
-    threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True).start()
-    yield cluster
-    server.shutdown()
-    server.server_close()
+    with HttpServer(handler(cluster)) as server:
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(server.url)))
+        yield cluster
 
 
 def test_a_command_is_written_and_its_answer_told(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

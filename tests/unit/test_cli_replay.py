@@ -3,10 +3,9 @@
 import importlib
 import json
 import os
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,6 +18,7 @@ from rolloutplan.api.metric_source import read_metric_source
 from rolloutplan.cli import plot
 from rolloutplan.cli.main import main
 from rolloutplan.cli.replay import Options, WrongError, source_to_ask
+from tests.answering import HttpServer
 from tests.refusals import changed
 from tests.unit.test_cli import kubeconfig
 from tests.world import PLAN, START
@@ -59,12 +59,8 @@ class Prometheus(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Prometheus)
-    server.daemon_threads = True
-    threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with HttpServer(Prometheus) as server:
+        yield server.url
 
 
 @pytest.fixture

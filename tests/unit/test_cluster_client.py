@@ -155,7 +155,7 @@ def test_a_server_that_hangs() -> None:
         began = time.monotonic()
         error = failing(get, handler, timeout=0.2)
         assert (error.status, error.reason, error.message) == (0, "Timeout", "no answer within 0.2 s")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30
 
 
 def test_nobody_there() -> None:

@@ -206,7 +206,7 @@ async def watching(
     try:
         yield watched, engine
     finally:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await watched.stop()
         assert not watched._thread.is_alive()
         await runner.cleanup()
@@ -637,7 +637,7 @@ def test_stop_before_and_right_after_the_start() -> None:
         await Watch([PLANS], apply=Engine().apply, listed=Engine().listed).stop()
         watched = Watch([PLANS], apply=Engine().apply, listed=Engine().listed)
         watched.start()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await watched.stop()
         assert not watched._thread.is_alive()
 

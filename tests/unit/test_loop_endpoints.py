@@ -109,10 +109,10 @@ def test_a_service_that_is_not_followed_any_more_is_not_known() -> None:
 def test_slices_with_thousands_of_endpoints_take_milliseconds() -> None:
     endpoints = Endpoints()
     large = [made(f"s{n}", *(endpoint(f"v2-5d8f-{n:02d}{i:03d}") for i in range(1000))) for n in range(5)]
-    began = time.perf_counter()
+    began = time.process_time()
     endpoints.listed(None, [V2], large)
     endpoints.changed("MODIFIED", large[0])
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2
     assert endpoints.view(V2) == EndpointsView((("v2", 5000),))
 
 
@@ -174,7 +174,7 @@ class Cluster:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - it waits for what is no event
             await asyncio.sleep(0.01)
 

@@ -74,7 +74,7 @@ class Desk:
 
 def tell(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async def in_time() -> None:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await story()
 
     asyncio.run(in_time())

@@ -79,12 +79,12 @@ class Calls:
         with self._began:
             self.began.append(name)
             self._began.notify_all()
-        self._ends[name].wait(10)
+        self._ends[name].wait(60)
 
     def until(self, number: int) -> list[str]:
         """Those that have begun, once they are so many."""
         with self._began:
-            assert self._began.wait_for(lambda: len(self.began) >= number, 5), self.began
+            assert self._began.wait_for(lambda: len(self.began) >= number, 30), self.began
             return self.began.copy()
 
     def end(self, name: str) -> None:
@@ -162,7 +162,7 @@ def test_the_namespace_with_the_fewest_calls_under_way_is_next(calls: Calls) -> 
     assert not later[0].running()
     calls.end_all()
     for call in later:
-        call.result(5)
+        call.result(30)
 
 
 def test_every_call_is_run_once_and_the_limits_hold() -> None:
@@ -196,12 +196,12 @@ def test_threads_without_work_end() -> None:
     threads = Threads(idle=0.05)
     futures = [threads.lane(8).submit(partial(time.sleep, 0.02)) for _ in range(8)]
     for future in futures:
-        future.result(5)
-    deadline = time.monotonic() + 5
+        future.result(30)
+    deadline = time.monotonic() + 30
     while threads.number and time.monotonic() < deadline:
         time.sleep(0.02)
     assert threads.number == 0
-    assert threads.lane(1).submit(lambda: 1).result(5) == 1
+    assert threads.lane(1).submit(lambda: 1).result(30) == 1
     assert threads.number == 1
 
 

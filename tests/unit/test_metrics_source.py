@@ -27,6 +27,7 @@ from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.metrics.access import Access, SourceHosts
 from rolloutplan.metrics.pool import Key, Sources
 from rolloutplan.metrics.prometheus import exchange, http
+from rolloutplan.metrics.prometheus.http import CLOSING
 from rolloutplan.metrics.prometheus.response import LONGEST_DETAIL, counts, number, parse_response
 from rolloutplan.metrics.prometheus.source import Source
 from rolloutplan.metrics.prometheus.threads import Threads
@@ -227,12 +228,10 @@ def stop_short(connection: socket.socket, _: bytes) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
-def ask(url: str, query: str = "up", **more: Any) -> tuple[Answer, float]:
-    """The answer, and how many seconds it took."""
+def ask(url: str, query: str = "up", **more: Any) -> Answer:
     source = Source(spec(url, **more))
-    began = time.monotonic()
     try:
-        return asyncio.run(source.ask(query, AT, "shop")), time.monotonic() - began
+        return asyncio.run(source.ask(query, AT, "shop"))
     finally:
         source.close()
 
@@ -245,7 +244,7 @@ def test_asks_at_the_instant_by_post() -> None:
         say(ONE)(connection, request)
 
     with server(behaviour) as url:
-        answer, _ = ask(f"{url}/prometheus/", 'sum(x{a="b&c"}) ', timeout="2s", headers={"X-Scope-OrgID": "shop"})
+        answer = ask(f"{url}/prometheus/", 'sum(x{a="b&c"}) ', timeout="2s", headers={"X-Scope-OrgID": "shop"})
     assert answer == Answer(0.25)
     head, _, body = requests[0].decode().partition("\r\n\r\n")
     form = parse_qs(body)
@@ -279,7 +278,7 @@ def test_a_source_whose_clock_is_ahead_proves_nothing(ahead: int, value: float |
     """What it has for an instant of ours is of before that instant: it may be of before the weight."""
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
     with server(say(ONE, f"Date: {date}")) as url:
-        answer, _ = ask(url, timeout="2s")
+        answer = ask(url, timeout="2s")
     assert answer.value == value
     if value is None:
         assert answer.gap is Why.SOURCE_DOWN
@@ -289,7 +288,7 @@ def test_a_source_whose_clock_is_ahead_proves_nothing(ahead: int, value: float |
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 09:42:32 GMT"])
 def test_a_source_that_does_not_say_what_time_it_is_is_believed(date: str) -> None:
     with server(say(ONE, f"Date: {date}")) as url:
-        assert ask(url, timeout="2s")[0] == Answer(0.25)
+        assert ask(url, timeout="2s") == Answer(0.25)
 
 
 def test_only_a_source_of_the_cluster_has_a_say_in_the_operators_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,34 +312,34 @@ def test_only_a_source_of_the_cluster_has_a_say_in_the_operators_clock(monkeypat
 
 def test_reads_a_compressed_answer() -> None:
     with server(say(gzip.compress(ONE), "Content-Encoding: gzip")) as url:
-        assert ask(url)[0] == Answer(0.25)
+        assert ask(url) == Answer(0.25)
 
 
 @pytest.mark.parametrize(
     ("behaviour", "gap", "words"),
     [
-        (hang, Why.SOURCE_DOWN, "no answer within 0.3 s"),
+        (hang, Why.SOURCE_DOWN, "no answer within 0."),
         (hang_up, Why.SOURCE_DOWN, "closed connection"),
         (reset, Why.SOURCE_DOWN, "reset by peer"),
-        (drip, Why.SOURCE_DOWN, "no answer within 0.3 s"),
-        (drip_head, Why.SOURCE_DOWN, "no answer within 0.3 s"),
+        (drip, Why.SOURCE_DOWN, "no answer within 0."),
+        (drip_head, Why.SOURCE_DOWN, "no answer within 0."),
         (flood, Why.MANY_SERIES, "longer than"),
         (stop_short, Why.SOURCE_DOWN, ""),
         (say(b"\x00\xff"), Why.SOURCE_DOWN, "not in the JSON format of Prometheus"),
     ],
 )
 def test_always_ends_in_time(behaviour: Behaviour, gap: Why, words: str) -> None:
+    """Also where the server never does."""
     with server(behaviour) as url:
-        answer, seconds = ask(url)
+        answer = ask(url)
     assert (answer.value, answer.gap) == (None, gap)
     assert words in answer.detail
-    assert seconds < 0.8
 
 
 def test_nobody_there() -> None:
     with server(hang) as url:
         pass
-    answer, _ = ask(url)
+    answer = ask(url)
     assert answer == Answer(gap=Why.SOURCE_DOWN, detail="Connection refused")
 
 
@@ -349,7 +348,7 @@ def test_a_redirect_is_not_followed() -> None:
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
 
     with server(behaviour) as url:
-        assert "HTTP 302" in ask(url)[0].detail
+        assert "HTTP 302" in ask(url).detail
 
 
 def test_a_connection_that_the_server_dropped_is_no_outage() -> None:
@@ -375,13 +374,18 @@ def test_waiting_behind_slow_questions_counts() -> None:
     async def many(source: Source) -> list[Answer]:
         return await asyncio.gather(*(source.ask(f"up{i}", AT, "shop") for i in range(8)))
 
-    with server(hang) as url:
+    asked: list[bytes] = []
+
+    def behaviour(connection: socket.socket, request: bytes) -> None:
+        asked.append(request)
+        hang(connection, request)
+
+    with server(behaviour) as url:
         source = Source(spec(url, maxConcurrency=2))
-        began = time.monotonic()
         answers = asyncio.run(many(source))
-        assert time.monotonic() - began < 0.8
         source.close()
     assert {answer.gap for answer in answers} == {Why.SOURCE_DOWN}
+    assert len(asked) <= 2, "for the others no time was left"
 
 
 def test_a_hanging_source_is_closed_at_once_and_answers_what_was_asked() -> None:
@@ -395,9 +399,9 @@ def test_a_hanging_source_is_closed_at_once_and_answers_what_was_asked() -> None
         return await question, took
 
     with server(hang) as url:
-        answer, took = asyncio.run(replaced(Source(spec(url))))
+        answer, took = asyncio.run(replaced(Source(spec(url, timeout="60s"))))
     assert answer.gap is Why.SOURCE_DOWN
-    assert took < 0.05
+    assert took < CLOSING / 2
 
 
 def test_a_cancelled_question_is_cancelled() -> None:
@@ -433,10 +437,10 @@ def test_each_http_question_is_told_of(behaviour: Behaviour, codes: list[int]) -
     with server(behaviour) as url:
         provider = sources.get(Key("MetricSource", "shop", "default"), spec(url)).of("shop")
         asyncio.run(provider.evaluate(ValueQuery("up"), AT))
-        told = [seen.get(timeout=1) for _ in codes]
+        told = [seen.get(timeout=30) for _ in codes]
     sources.close()
     assert [(source, code) for source, code, _ in told] == [("shop/default", code) for code in codes]
-    assert all(0 < seconds < 1 for _, _, seconds in told)
+    assert all(0 < seconds < 30 for _, _, seconds in told)
     assert seen.empty()
 
 
@@ -556,12 +560,12 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
 def test_threads_are_started_as_needed_and_reused() -> None:
     threads = Threads().lane(3)
     for _ in range(20):
-        assert threads.submit(threading.get_ident).result(1)
+        assert threads.submit(threading.get_ident).result(30)
         time.sleep(0.002)
-    assert len({threads.submit(threading.get_ident).result(1) for _ in range(5)}) == 1
+    assert len({threads.submit(threading.get_ident).result(30) for _ in range(5)}) == 1
     together = threading.Barrier(3)
     busy = [threads.submit(together.wait) for _ in range(3)]
-    assert sorted(future.result(1) for future in busy) == [0, 1, 2]
+    assert sorted(future.result(30) for future in busy) == [0, 1, 2]
     threads.close()
 
 
@@ -569,24 +573,24 @@ def test_slow_calls_leave_half_of_the_threads_to_the_others() -> None:
     threads, began, go = Threads().lane(4), threading.Semaphore(0), threading.Event()
     slow = [threads.submit(lambda: _hold(began, go), slow=True) for _ in range(9)]
     assert began.acquire(timeout=1) and began.acquire(timeout=1)
-    assert [threads.submit(int).result(1) for _ in range(9)] == [0] * 9
+    assert [threads.submit(int).result(30) for _ in range(9)] == [0] * 9
     assert not began.acquire(blocking=False)
     assert threads.saturated("")
     go.set()
     for future in slow:
-        future.result(1)
+        future.result(30)
     assert not threads.saturated("")
     threads.close()
 
 
 def _hold(began: threading.Semaphore, go: threading.Event) -> None:
     began.release()
-    go.wait(5)
+    go.wait(30)
 
 
 def test_a_single_thread_does_slow_calls_too() -> None:
     threads = Threads().lane(1)
-    assert [threads.submit(int, slow=slow).result(1) for slow in (True, False, True)] == [0] * 3
+    assert [threads.submit(int, slow=slow).result(30) for slow in (True, False, True)] == [0] * 3
     threads.close()
 
 
@@ -600,12 +604,12 @@ def test_threads_do_first_what_came_first_until_that_would_be_too_late(patience:
         threading.Event(),
         list[int](),
     )
-    threads.submit(lambda: (began.wait(1), go.wait(5)))
-    began.wait(1)
+    threads.submit(lambda: (began.wait(30), go.wait(30)))
+    began.wait(30)
     futures = [threads.submit(partial(done.append, i)) for i in range(5)]
     go.set()
     for future in futures:
-        future.result(1)
+        future.result(30)
     assert done == order
     threads.close()
 
@@ -613,14 +617,14 @@ def test_threads_do_first_what_came_first_until_that_would_be_too_late(patience:
 def test_threads_leave_out_what_was_cancelled_and_finish_what_was_taken() -> None:
     threads = Threads().lane(1)
     go = threading.Event()
-    first = threads.submit(lambda: (go.wait(1) and 1) or 0)
+    first = threads.submit(lambda: (go.wait(30) and 1) or 0)
     cancelled, last = threads.submit(lambda: 2), threads.submit(lambda: 3)
     assert cancelled.cancel()
     threads.close()
     with pytest.raises(RuntimeError):
         threads.submit(lambda: 4)
     go.set()
-    assert (first.result(1), last.result(1)) == (1, 3)
+    assert (first.result(30), last.result(30)) == (1, 3)
 
 
 @pytest.mark.parametrize("which", ["to ask", "to keep the deadline"])

@@ -329,9 +329,9 @@ def test_hundreds_of_parents_are_read_at_once_and_told_in_short() -> None:
     sections = [parent(sectionName=f"s{number}") for number in range(800)]
     raw = route(status={"parents": [says(each, *YES) for each in sections[:400]]})
     raw["spec"]["parentRefs"] = sections
-    began = time.perf_counter()
+    began = time.process_time()
     seen = view(raw)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert (seen.accepted, seen.accepted_why.endswith("; and 397 more")) == (None, True)
     assert len(seen.accepted_why) < 400
 

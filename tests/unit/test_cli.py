@@ -28,7 +28,10 @@ Refusal = tuple[int, dict[str, Any] | None]
 
 @dataclass
 class Cluster:
-    """One plan, and an operator that answers a command when the plan has been looked at `after` times."""
+    """One plan, and an operator that answers a command when the plan has been looked at `after` times.
+
+    A watch ends at once, after one look.
+    """
 
     note: str = "paused; the weights stay"
     reason: str = "Paused"
@@ -39,18 +42,30 @@ class Cluster:
     refuses: dict[str, Refusal] = field(default_factory=dict)
     """What is said instead, by method; without a body it is said as the API server does for paths that it lacks."""
     plan: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    """Those of the plans in the namespace, where they are listed."""
 
     def patched(self, path: str, content: str, body: Any) -> dict[str, Any]:
         where = urlsplit(path)
         self.patches.append((where.path, parse_qs(where.query), content, body))
-        self.plan.setdefault("metadata", {}).update(body["metadata"])
+        namespace, name = where.path.split("/")[-3::2]
+        meta = self.plan.setdefault("metadata", {})
+        meta.update({"namespace": namespace, "name": name, "resourceVersion": "1", **body["metadata"]})
         return self.plan
+
+    def got(self, path: str) -> dict[str, Any]:
+        if "watch=true" in path:
+            return {"type": "MODIFIED", "object": self.looked_at()}
+        if path.endswith("/rolloutplans") and "items" not in self.plan:
+            return {"items": [{"metadata": {"name": name}} for name in self.names]}
+        return self.looked_at()
 
     def looked_at(self) -> dict[str, Any]:
         self.looks += 1
         if self.looks == self.after:
-            answer = {"token": self.command.token, "reason": self.reason, "note": self.note}
-            decisions = [{"token": "", "reason": "Started"}, answer]
+            answer = {"token": self.command.token, "reason": self.reason, "note": self.note, "seq": 1}
+            decisions = [{"token": "", "reason": "Started", "seq": 0}, answer]
+            self.plan["metadata"]["resourceVersion"] = "2"
             self.plan["status"] = {"decisions": decisions, "tokens": [f"{self.command.identity} run=1"]}
         return self.plan
 
@@ -68,7 +83,7 @@ def handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             self._say(lambda: cluster.patched(self.path, self.headers["Content-Type"], body))
 
         def do_GET(self) -> None:
-            self._say(cluster.looked_at)
+            self._say(lambda: cluster.got(self.path))
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -77,7 +92,7 @@ def handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
 
         def _say(self, answer: Callable[[], dict[str, Any]]) -> None:
             code, said = cluster.refuses.get(self.command) or (200, answer())
-            body = json.dumps(said).encode() if said is not None else b"404 page not found\n"
+            body = f"{json.dumps(said)}\n".encode() if said is not None else b"404 page not found\n"
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -110,7 +125,7 @@ def _no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster = Cluster()
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("rolloutplan.cli.command.POLL_EVERY", 0.01)
+    monkeypatch.setattr("rolloutplan.cli.session.FIRST_PAUSE", 0.01)
     with HttpServer(handler(cluster)) as server:
         (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(server.url)))
         yield cluster
@@ -202,7 +217,23 @@ def status(code: int, reason: str, message: str) -> Refusal:
 
 
 MISSING = status(404, "NotFound", 'rolloutplans.rolloutplan.dev "checkout" not found')
-FORBIDDEN = status(403, "Forbidden", 'rolloutplans.rolloutplan.dev "checkout" is forbidden: User "eve" cannot patch')
+
+
+def cannot(verb: str, where: str, user: str = "eve") -> str:
+    """As the API server says it."""
+    rights = f'User "{user}" cannot {verb} resource "rolloutplans" in API group "rolloutplan.dev" {where}'
+    return f'rolloutplans.rolloutplan.dev "checkout" is forbidden: {rights}'
+
+
+IN_SHOP = 'in the namespace "shop"'
+FORBIDDEN = status(403, "Forbidden", cannot("patch", IN_SHOP))
+BY_POLICY = status(403, "Forbidden", "denied request: eve may not approve")
+GRANT = (
+    "eve may not patch rolloutplans.rolloutplan.dev in namespace shop: whoever may grant it runs"
+    " kubectl create role rolloutplan-patch-rolloutplans -n shop --verb=get,list,watch,patch"
+    " --resource=rolloutplans.rolloutplan.dev && kubectl create rolebinding rolloutplan-patch-rolloutplans -n shop"
+    " --role=rolloutplan-patch-rolloutplans --user=eve"
+)
 NO_CRDS = "the CRDs are not installed in this cluster: install them with rolloutplan crds | kubectl apply -f -"
 
 
@@ -213,10 +244,15 @@ NO_CRDS = "the CRDs are not installed in this cluster: install them with rollout
         ((404, None), NO_CRDS),
         (status(404, "NotFound", "the server could not find the requested resource"), NO_CRDS),
         (status(401, "Unauthorized", "Unauthorized"), "the API server rejects your credentials: log in again"),
-        (FORBIDDEN, 'not allowed: rolloutplans.rolloutplan.dev "checkout" is forbidden: User "eve" cannot patch'),
+        (FORBIDDEN, GRANT),
+        (
+            status(403, "Forbidden", cannot("patch", IN_SHOP, "system:serviceaccount:ci:bot")),
+            GRANT.replace("eve", "system:serviceaccount:ci:bot", 1).replace("user=eve", "serviceaccount=ci:bot"),
+        ),
+        (BY_POLICY, "not allowed: denied request: eve may not approve"),
         (status(500, "InternalError", "etcd is gone"), "etcd is gone"),
     ],
-    ids=["no plan", "no group", "no kind", "nobody", "forbidden", "broken"],
+    ids=["no plan", "no group", "no kind", "nobody", "forbidden", "an account", "a policy", "broken"],
 )
 def test_a_refusal_by_the_api_server(
     cluster: Cluster, capsys: pytest.CaptureFixture[str], said: Refusal, words: str
@@ -229,10 +265,10 @@ def test_a_refusal_by_the_api_server(
 
 def test_an_answer_that_cannot_be_read(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.refuses["GET"] = FORBIDDEN
-    assert main(["abort", "checkout", "--wait", "0.05"]) == 1
+    assert main(["abort", "checkout", "--wait", "5"]) == 1
     said = capsys.readouterr()
     assert said.out.startswith("shop/checkout rolloutplan.dev/command: abort")
-    assert said.err.startswith("rolloutplan: not allowed")
+    assert said.err == f"rolloutplan: {GRANT}\n"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +296,11 @@ def test_no_api_server(
     [
         ([], "usage: "),
         (["puase", "checkout"], '"puase" is not a command: did you mean pause?'),
-        (["pause"], "PLAN is missing"),
+        (["pause"], "pause: PLAN is missing: name a plan, or write --all"),
+        (["pause", "checkout", "--all"], "give names or --all, not both"),
+        (["pause", "checkout", "-l", "team=a"], "-l is only for --all"),
+        (["pause", "checkout", "-A"], "-A is only for --all"),
+        (["pause", "--all", "-A", "-n", "shop"], "give -n or -A, not both"),
         (["pause", "../checkout"], '"../checkout" is not an object\'s name'),
         (["pause", "checkout", "-n", "a/b"], '"a/b" is not a name'),
         (["pause", "checkout", "--wait", "-1"], '"-1" is not a time: write seconds, such as 5 or 0.5'),
@@ -537,9 +577,14 @@ def test_an_undo_command_of_a_plan_that_cannot_be_read_is_an_error(
 def test_an_uninstall_that_cannot_be_checked_is_no_good_news(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster.refuses = {"GET": (403, {"message": "rolloutplans is forbidden", "reason": "Forbidden"})}
+    cluster.refuses = {"GET": status(403, "Forbidden", cannot("list", "at the cluster scope"))}
     assert main(["uninstall", "--check"]) == 1
-    assert "name one namespace with -n" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "rolloutplan: eve may not list rolloutplans.rolloutplan.dev in all namespaces (-n names one): whoever may grant"
+        " it runs kubectl create clusterrole rolloutplan-list-rolloutplans --verb=get,list,watch"
+        " --resource=rolloutplans.rolloutplan.dev && kubectl create clusterrolebinding rolloutplan-list-rolloutplans"
+        " --clusterrole=rolloutplan-list-rolloutplans --user=eve\n"
+    )
 
 
 def test_an_uninstall_is_only_checked() -> None:
@@ -553,3 +598,16 @@ def test_a_ceiling_is_a_whole_number_in_ascii_digits(text: str, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["operator", f"--max-replicas={text}"])
     assert "is not a number: write a whole one" in capsys.readouterr().err
+
+
+# ---- many plans ------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_does_not_exist_is_answered_with_the_nearest_names(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.refuses["PATCH"] = MISSING
+    cluster.names = ("checkout-v2", "cart")
+    assert main(["abort", "checkout"]) == 1
+    words = "there is no RolloutPlan checkout in namespace shop: did you mean checkout-v2?"
+    assert capsys.readouterr().err == f"rolloutplan: {words}\n"

@@ -1,34 +1,33 @@
-"""Send a command to a plan: write it as an annotation, then read the operator's decision from the status.
-
-The decision is printed.
-"""
+"""Send a command to one plan or to many, and say what each answered."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from rolloutplan.api import safe_get
-from rolloutplan.api.command import ANNOTATION, SENDER, Command, CommandError, Verb, answer_to, write_command
-from rolloutplan.api.printable import printable
+from rolloutplan.api.command import Command, CommandError, Verb
 from rolloutplan.api.text_format import DNS_LABEL
-from rolloutplan.cli.options import Namespace, PlanName, reads, seconds
-from rolloutplan.cli.output import fail
-from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
+from rolloutplan.cli.options import Namespace, plan_argument, reads, seconds
+from rolloutplan.cli.output import CliError, fail
+from rolloutplan.cli.screen import Format, Output, show_objects
+from rolloutplan.cli.sending import Answer, Outcome, Sending, Target
+from rolloutplan.cli.session import Session, session
 
-FIELD_MANAGER: Final = "rolloutplan-cli"
-SELF_REVIEW: Final = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-POLL_EVERY: Final = 0.2
-NAME_WITHIN: Final = 2.0
-"""Seconds to ask for the sender's name: an abort is not kept waiting for it."""
-ACTED, FAILED, REFUSED = 0, 1, 3
+ACTED, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+_CODES: Final = {Outcome.REFUSED: REFUSED, Outcome.UNANSWERED: FAILED, Outcome.FAILED: FAILED}
 
-
+Plans: TypeAlias = Annotated[list[str] | None, plan_argument("the plans' names; or --all", "PLAN")]
+All: TypeAlias = Annotated[bool, typer.Option("--all", help="all plans of the namespace, in place of names")]
+Selector: TypeAlias = Annotated[
+    str | None,
+    typer.Option("-l", "--selector", metavar="SELECTOR", help="with --all: those with these labels"),
+]
+Everywhere: TypeAlias = Annotated[bool, typer.Option("-A", "--all-namespaces", help="with --all: of all namespaces")]
 Reason: TypeAlias = Annotated[
     str, typer.Option(metavar="WORDS", help="the reason, which the decision and its Event show")
 ]
@@ -47,22 +46,30 @@ Wait: TypeAlias = Annotated[
 
 def send_command(
     ctx: typer.Context,
-    plan: PlanName,
+    plan: Plans = None,
     namespace: Namespace = None,
+    every: All = False,
+    selector: Selector = None,
+    everywhere: Everywhere = False,
     reason: Reason = "",
     token: Token = None,
     wait: Wait = 5.0,
+    output: Output = "text",
 ) -> int:
-    """It is written as an annotation, and the operator's answer is printed.
+    """It is written as an annotation, and the operator's answer is printed. Of several plans, each answers for itself.
 
-    Exit 0 if it was carried out, 1 without an answer in time, 3 if it was refused.
+    Exit 0 if all carried it out, 1 if one could not be told or did not answer in time, 3 if one refused it.
     """
-    return _send_to(plan, namespace, wait, Verb(ctx.info_name or ""), token, reason)
+    chosen = _Chosen(plan or (), namespace, every, selector, everywhere)
+    return _send(chosen, _command(Verb(ctx.info_name or ""), token, reason), wait, output)
 
 
 def approve(
-    plan: PlanName,
+    plan: Plans = None,
     namespace: Namespace = None,
+    every: All = False,
+    selector: Selector = None,
+    everywhere: Everywhere = False,
     reason: Reason = "",
     stage: Annotated[
         str | None,
@@ -77,117 +84,105 @@ def approve(
     ] = "",
     token: Token = None,
     wait: Wait = 5.0,
+    output: Output = "text",
 ) -> int:
-    """It is written as an annotation, and the operator's answer is printed.
+    """It is written as an annotation, and the operator's answer is printed. Of several plans, each answers for itself.
 
-    Exit 0 if it was carried out, 1 without an answer in time, 3 if it was refused.
+    Exit 0 if all carried it out, 1 if one could not be told or did not answer in time, 3 if one refused it.
     """
-    return _send_to(plan, namespace, wait, Verb.APPROVE, token, reason, stage or "", seal)
+    chosen = _Chosen(plan or (), namespace, every, selector, everywhere)
+    return _send(chosen, _command(Verb.APPROVE, token, reason, stage or "", seal), wait, output)
 
 
-def _send_to(plan: str, namespace: str | None, wait: float, verb: Verb, token: str | None, *words: str) -> int:
+def _command(verb: Verb, token: str | None, *words: str) -> Command:
     try:
-        command = Command(verb, secrets.token_hex(4) if token is None else token, *words)
+        return Command(verb, secrets.token_hex(4) if token is None else token, *words)
     except CommandError as error:
-        return fail(str(error), 2)
-    try:
-        namespace = namespace or read_namespace()
-        return asyncio.run(_send(command, plan, namespace, wait))
-    except ApiError as error:
-        return fail(explain(error, plan, namespace), FAILED)
+        raise CliError(str(error), USAGE) from None
 
 
-async def _send(command: Command, plan: str, namespace: str, wait: float) -> int:
-    path, text = paths.plan(namespace, plan), write_command(command)
-    api = await Api.connect()
-    try:
-        body = {"metadata": {"annotations": {ANNOTATION: text, SENDER: await _user_name(api)}}}
-        raw = await api.patch(path, body, field_manager=FIELD_MANAGER)
-        print(f"{namespace}/{plan} {ANNOTATION}: {text}")
-        if known := _answered_before(raw, command):
-            return _print_decision(known, f"token {command.token} was answered before and is not carried out again: ")
-        if not wait:
-            return ACTED
-        if answer := await _await_answer(api, path, command.token, wait, after=_newest(raw)):
-            return _print_decision(answer)
-    finally:
-        await api.close()
-    words = f"no answer within {wait:g} s; the command is on the plan, and the operator carries it out when it reads it"
-    return fail(words, FAILED)
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The plans that are meant."""
+
+    names: Sequence[str]
+    namespace: str | None
+    every: bool
+    selector: str | None
+    everywhere: bool
+
+    def check(self) -> None:
+        """Refuse what could mean other plans than the sender thinks. Raises typer.BadParameter."""
+        if not self.names and not self.every:
+            raise typer.BadParameter("PLAN is missing: name a plan, or write --all for all of the namespace")
+        if self.names and self.every:
+            raise typer.BadParameter("give names or --all, not both")
+        if not self.every and (self.selector or self.everywhere):
+            raise typer.BadParameter(f"{'-l' if self.selector else '-A'} is only for --all")
+        if self.namespace and self.everywhere:
+            raise typer.BadParameter("give -n or -A, not both")
+
+    async def targets(self, cluster: Session) -> list[Target]:
+        """Find them. Raises CliError where there are none."""
+        if self.names:
+            return [Target(cluster.namespace, name) for name in dict.fromkeys(self.names)]
+        found = [Target(plan.namespace, plan.name) for plan in await cluster.plans(self.selector or "")]
+        if not found:
+            where = f"namespace {cluster.namespace}" if cluster.namespace else "the cluster"
+            raise CliError(f"no plan of {where} is selected: see kubectl get rolloutplans -A --show-labels")
+        return found
 
 
-async def _user_name(api: Api) -> str | None:
-    """Return the name by which the API server knows the sender; None, which removes that of a former one, if unknown.
+@dataclass(slots=True)
+class _Told:
+    """Prints each answer as it comes; for programs, all of them at the end."""
 
-    The command is sent without it: an abort must not fail because a name cannot be asked for.
-    """
-    try:
-        found = await api.create(paths.self_review(), SELF_REVIEW, timeout=NAME_WITHIN)
-    except ApiError:
-        return None
-    return safe_get.text(found, "status", "userInfo", "username") or None
+    output: Format
+    several: bool
+    answers: dict[Target, Answer] = field(default_factory=dict)
 
-
-async def _await_answer(api: Api, path: str, token: str, wait: float, *, after: int) -> Raw | None:
-    """Return the decision on a token, of those with a number above `after`; None where none came in time.
-
-    Raises ApiError if the last request failed.
-    """
-    deadline = time.monotonic() + wait
-    problem: ApiError | None = None
-    while (left := deadline - time.monotonic()) > 0:
-        await asyncio.sleep(min(POLL_EVERY, left))
-        try:
-            raw, problem = await api.get(path, timeout=max(left, 1.0)), None
-        except ApiError as error:
-            problem = error
+    def tell(self, answer: Answer) -> None:
+        self.answers[answer.target] = answer
+        if self.output != "text":
+            return
+        where = f"{answer.target.namespace}/{answer.target.name}"
+        words = f"{where}: {answer.words}" if self.several else answer.words
+        if answer.outcome in _CODES:
+            fail(words, FAILED)
+        elif answer.outcome is Outcome.SENT:
+            print(f"{where} {answer.words}", flush=True) if not self.several else None
         else:
-            if answer := _answer(raw, token, after):
-                return answer
-    if problem:
-        raise problem
-    return None
+            print(words, flush=True)
+
+    def end(self) -> int:
+        """Return the exit code."""
+        if self.output == "name":
+            for answer in self.answers.values():
+                print(f"rolloutplan.rolloutplan.dev/{answer.target.name}") if answer.outcome not in _CODES else None
+        elif self.output != "text":
+            show_objects([_as_object(answer) for answer in self.answers.values()], self.output, several=self.several)
+        codes = {_CODES.get(answer.outcome, ACTED) for answer in self.answers.values()}
+        return FAILED if FAILED in codes else max(codes)
 
 
-def _answered_before(raw: Raw, command: Command) -> Raw | None:
-    """Return the newest decision on a command that was answered before; the token may be that of other commands too."""
-    tokens = (raw.get("status") or {}).get("tokens") or ()
-    return _answer(raw, command.token) if answer_to(map(str, tokens), command) else None
+def _as_object(answer: Answer) -> dict[str, Any]:
+    return {
+        "namespace": answer.target.namespace,
+        "name": answer.target.name,
+        "outcome": str(answer.outcome),
+        "reason": answer.reason,
+        "message": answer.words,
+    }
 
 
-def _answer(raw: Raw, token: str, after: int = -1) -> Raw | None:
-    found = (each for each in _decisions(raw) if each.get("token") == token and each.get("seq", 0) > after)
-    return next(found, None)
+def _send(chosen: _Chosen, command: Command, wait: float, output: Format) -> int:
+    chosen.check()
+    return asyncio.run(_send_all(chosen, command, wait, output))
 
 
-def _newest(raw: Raw) -> int:
-    return max((each.get("seq", 0) for each in _decisions(raw)), default=-1)
-
-
-def _decisions(raw: Raw) -> list[dict[str, Any]]:
-    """Return the decisions, the newest first. The operator may be newer than this program."""
-    return [*reversed((raw.get("status") or {}).get("decisions") or [])]
-
-
-def _print_decision(decision: Raw, before: str = "") -> int:
-    words = f"{before}{printable(str(decision.get('note') or decision.get('reason')))}"
-    if decision.get("reason") == "CommandRejected":
-        return fail(words, REFUSED)
-    print(words)
-    return ACTED
-
-
-def explain(error: ApiError, plan: str, namespace: str | None) -> str:
-    match error.status:
-        case 0 if error.reason != "NoConfig":
-            return f"the API server cannot be reached: {error.message or error.reason}"
-        case 404 if f'"{plan}"' in error.message:
-            return f"there is no RolloutPlan {plan} in namespace {namespace}: see kubectl get rolloutplans -A"
-        case 404:
-            return "the CRDs are not installed in this cluster: install them with rolloutplan crds | kubectl apply -f -"
-        case 401:
-            return "the API server rejects your credentials: log in again"
-        case 403:
-            return f"not allowed: {error.message}"
-        case _:
-            return error.message or str(error)
+async def _send_all(chosen: _Chosen, command: Command, wait: float, output: Format) -> int:
+    async with session(chosen.namespace, everywhere=chosen.everywhere) as cluster:
+        targets = await chosen.targets(cluster)
+        told = _Told(output, several=chosen.every or len(targets) > 1)
+        await Sending(cluster, command, told.tell).to(targets, wait)
+    return told.end()

@@ -11,6 +11,7 @@ from typing import Final
 import typer
 
 from rolloutplan.cli.app import COMMANDS
+from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.usage import command_line, wrong_call
 
 CLOSED_PIPE: Final = 141
@@ -41,6 +42,8 @@ def _run(arguments: list[str]) -> int:
     try:
         with commands.make_context(name, arguments) as context:
             return int(commands.invoke(context))
+    except CliError as error:
+        return fail(str(error), error.code)
     except typer.Exit as ended:
         raise SystemExit(ended.exit_code) from None
     except typer.TyperException as error:

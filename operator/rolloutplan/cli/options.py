@@ -61,19 +61,19 @@ def instant(text: str) -> datetime:
 
 # ---- plans of the cluster --------------------------------------------------------------------------------------------
 
-Namespace: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "-n",
-        "--namespace",
-        metavar="NAMESPACE",
-        parser=reads(DNS_LABEL.read),
-        help="its namespace (default: the kubeconfig's)",
-    ),
-]
-PlanName: TypeAlias = Annotated[
-    str, typer.Argument(metavar="PLAN", parser=reads(DNS_NAME.read), help="the plan's name")
-]
+
+def namespace_option(words: str) -> Any:
+    """The option that names a namespace, and which one is meant without it."""
+    return typer.Option("-n", "--namespace", metavar="NAMESPACE", parser=reads(DNS_LABEL.read), help=words)
+
+
+def plan_argument(words: str, metavar: str = "PLAN") -> Any:
+    """The argument that names a plan, or several."""
+    return typer.Argument(metavar=metavar, parser=reads(DNS_NAME.read), help=words)
+
+
+Namespace: TypeAlias = Annotated[str | None, namespace_option("its namespace (default: the kubeconfig's)")]
+PlanName: TypeAlias = Annotated[str, plan_argument("the plan's name")]
 
 # ---- files of plans --------------------------------------------------------------------------------------------------
 

@@ -22,18 +22,18 @@ from rolloutplan.api.parsing import SpecError
 from rolloutplan.api.printable import printable
 from rolloutplan.api.resolve import Template, TemplateLookup, resolve
 from rolloutplan.api.spec import read_plan_spec
-from rolloutplan.api.status import Decision, Status, read_status
+from rolloutplan.api.status import Decision, Status
 from rolloutplan.api.template import read_template
 from rolloutplan.api.text_format import DNS_NAME
 from rolloutplan.cli import plot
-from rolloutplan.cli.command import explain
 from rolloutplan.cli.files import format_diagnostic, read_files
 from rolloutplan.cli.options import Namespace, instant, reads
 from rolloutplan.cli.output import fail
+from rolloutplan.cli.session import session
 from rolloutplan.cli.table import table
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths, plans
-from rolloutplan.cluster.client import Api, ApiError, read_namespace
+from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.snapshot import source_view
 from rolloutplan.engine.run.decision_log import name_words, verdict_word
@@ -133,8 +133,6 @@ def _report_on(options: Options) -> int:
         _replay(options)
     except (WrongError, RecordError, SpecError) as error:
         return fail(str(error), WRONG)
-    except ApiError as error:
-        return fail(explain(error, options.plan or "", options.namespace), FAILED)
     except (FailedError, ReplayError, plot.PlotError) as error:
         return fail(str(error), FAILED)
     except OSError as error:
@@ -261,16 +259,11 @@ def _text(file: Path) -> str:
 
 
 async def _of_cluster(options: Options) -> tuple[ReplayInput, MetricSourceSpec]:
-    namespace, name = options.namespace or read_namespace(), options.plan or ""
-    api = await Api.connect()
-    try:
-        raw = await api.get(paths.plan(namespace, name))
-        view, status = plans.view(raw), read_status(raw.get("status"))
-        spec = await _source(api, view, status)
-    except ApiError as error:
-        raise FailedError(explain(error, name, namespace)) from None
-    finally:
-        await api.close()
+    name = options.plan or ""
+    async with session(options.namespace) as cluster:
+        plan = await cluster.plan(name)
+        raw, status, view = plan.raw, plan.status, plans.view(plan.raw)
+        spec = await _source(cluster.api, view, status)
     spec = source_to_ask(options, name, spec)
     return engine.of_run(view, raw["spec"], status, source_view(spec), now()), spec
 

@@ -16,11 +16,11 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Phase, RouteWeights, Status, read_status
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
-from rolloutplan.cli.command import explain
 from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.output import fail
+from rolloutplan.cli.session import session
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
+from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.engine.model.snapshot import REVERT, RouteView
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.run.jobs import SCALE_OLD
@@ -28,7 +28,7 @@ from rolloutplan.engine.run.undo import read_scale_up
 from rolloutplan.traffic import kind_of, undo_command
 from rolloutplan.traffic.overlay import ADDED
 
-PRINTED, FAILED, NOTHING = 0, 1, 3
+PRINTED, NOTHING = 0, 3
 
 
 class NothingToUndoError(Exception):
@@ -40,11 +40,7 @@ def undo(plan: PlanName, namespace: Namespace = None) -> int:
 
     Exit 0, 1 if the plan cannot be read, 3 if there is nothing to undo.
     """
-    try:
-        namespace = namespace or read_namespace()
-        raw, views, problems = asyncio.run(_read(namespace, plan))
-    except ApiError as error:
-        return fail(explain(error, plan, namespace), FAILED)
+    raw, namespace, views, problems = asyncio.run(_read(namespace, plan))
     status = read_status(safe_get.value(raw, "status"))
     try:
         command = undo_from_status(namespace, status, views)
@@ -61,28 +57,27 @@ def undo(plan: PlanName, namespace: Namespace = None) -> int:
 
 class _Read(NamedTuple):
     plan: Raw
+    namespace: str
     views: dict[RouteId, RouteView]
     """The routes to which the run has added something."""
     problems: list[str]
     """Why such a route could not be read."""
 
 
-async def _read(namespace: str, plan: str) -> _Read:
-    api = await Api.connect()
-    try:
-        found = _Read(await api.get(paths.plan(namespace, plan)), {}, [])
+async def _read(given: str | None, plan: str) -> _Read:
+    async with session(given) as cluster:
+        namespace = cluster.namespace
+        found = _Read((await cluster.plan(plan)).raw, namespace, {}, [])
         status = read_status(safe_get.value(found.plan, "status"))
         for route in _changed_routes(namespace, status):
             kind = kind_of(route.kind, status.weights.kinds)
             assert kind is not None, "only routes of known kinds are sound"
             try:
-                raw = await api.get(paths.path(paths.Kind(*kind.resource[:3]), namespace, route.name))
+                raw = await cluster.api.get(paths.path(paths.Kind(*kind.resource[:3]), namespace, route.name))
                 found.views[route] = kind.view(raw)
             except ApiError as error:
                 found.problems.append(f"{route} cannot be read: {error.message}")
         return found
-    finally:
-        await api.close()
 
 
 def _changed_routes(namespace: str, status: Status) -> list[RouteId]:

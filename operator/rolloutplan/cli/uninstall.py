@@ -14,13 +14,11 @@ import typer
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import printable
 from rolloutplan.api.status import RUNNING, Status, read_status
-from rolloutplan.api.text_format import DNS_LABEL
-from rolloutplan.cli.command import explain
-from rolloutplan.cli.options import reads
-from rolloutplan.cli.output import fail
+from rolloutplan.cli.options import namespace_option
+from rolloutplan.cli.session import session
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
-from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api, ApiError, Raw
+from rolloutplan.cluster.client import Raw
+from rolloutplan.cluster.paths import PLANS
 from rolloutplan.engine.model.snapshot import FINALIZER
 
 NOTHING_LEFT, LEFT = 0, 1
@@ -30,24 +28,14 @@ def uninstall(
     check: Annotated[bool, typer.Option("--check", help="list, and change nothing")],  # noqa: ARG001 - there is no other
     namespace: Annotated[
         str | None,
-        typer.Option(
-            "-n",
-            "--namespace",
-            metavar="NAMESPACE",
-            parser=reads(DNS_LABEL.read),
-            help="only this namespace (default: all)",
-        ),
+        namespace_option("only this namespace (default: all)"),
     ] = None,
 ) -> int:
     """It lists the plans that still need the operator, with the commands that end them; nothing is changed.
 
     Exit 0 where there are none, 1 where there are some or the cluster cannot be asked.
     """
-    try:
-        plans = asyncio.run(_plans(namespace))
-    except ApiError as error:
-        hint = ": name one namespace with -n" if error.status == 403 and namespace is None else ""
-        return fail(explain(error, "", namespace) + hint, LEFT)
+    plans = asyncio.run(_plans(namespace))
     left = [lines for raw in plans if (lines := [*_left(raw)])]
     where = f"in namespace {namespace}" if namespace else "in the cluster"
     if not left:
@@ -59,11 +47,8 @@ def uninstall(
 
 
 async def _plans(namespace: str | None) -> Sequence[Raw]:
-    api = await Api.connect()
-    try:
-        return list((await api.list(paths.path(paths.PLANS, namespace or ""))).get("items") or ())
-    finally:
-        await api.close()
+    async with session(namespace, everywhere=namespace is None) as cluster:
+        return await cluster.objects(PLANS)
 
 
 def _left(raw: Raw) -> Iterator[str]:

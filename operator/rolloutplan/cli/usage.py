@@ -96,6 +96,13 @@ class _Plain:
 class Command(_Plain, TyperCommand):
     """One command, loaded."""
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.ctx = ctx
+            raise
+
 
 class _Later(TyperCommand):
     """A command that is loaded when it is called, or completed."""

@@ -1,0 +1,59 @@
+"""How results are shown: on a terminal with rich, and as JSON, YAML or names for programs.
+
+Colours are for terminals only, and not where NO_COLOR is set; rich sees to both. A view is a function that makes
+something to show of objects, a time and a width, and `screen().print(view)` shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeAlias
+
+import typer
+import yaml
+from rich.console import Console
+
+from rolloutplan.api import safe_get
+
+WIDE: Final = 200
+"""Columns where nobody looks: in a pipe or a file, no cell is cut."""
+
+Format: TypeAlias = Literal["text", "json", "yaml", "name"]
+Output: TypeAlias = Annotated[Format, typer.Option("-o", "--output", help="text (the default), or for programs")]
+
+
+class Screen(Console):
+    """A console of rich. A closed pipe ends the command as everywhere else: main.py catches BrokenPipeError."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+def screen(*, stderr: bool = False, width: int | None = None) -> Screen:
+    """Make the console: plain text is printed as it is, without markup, emoji and colours of its own."""
+    file = sys.stderr if stderr else sys.stdout
+    if width is None and not file.isatty() and "COLUMNS" not in os.environ:
+        width = WIDE
+    return Screen(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def show_objects(objects: Sequence[Any], output: Format, *, several: bool = True) -> None:
+    """Print objects for programs: as JSON or YAML, a list unless it is not `several`; or as names, as kubectl does."""
+    whole = list(objects) if several or len(objects) != 1 else objects[0]
+    if output == "json":
+        print(json.dumps(whole, indent=2))
+    elif output == "yaml":
+        print(yaml.safe_dump(whole, sort_keys=False, allow_unicode=False), end="")
+    else:
+        for each in objects:
+            print(name_of(each))
+
+
+def name_of(raw: Any) -> str:
+    """The name of an object as kubectl takes it: rolloutplan.rolloutplan.dev/checkout-v2."""
+    group = safe_get.text(raw, "apiVersion").rpartition("/")[0]
+    kind = safe_get.text(raw, "kind").lower()
+    return f"{kind}{'.' * bool(group)}{group}/{safe_get.text(raw, 'metadata', 'name')}"

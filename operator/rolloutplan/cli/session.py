@@ -1,0 +1,266 @@
+"""The cluster, as commands see it: objects are read and watched, and each fault is told in one line with its fix.
+
+A command writes `async with session(namespace) as cluster:`. What fails there raises CliError, which main.py prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any, Final
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.status import Status, read_status
+from rolloutplan.cli.output import CliError
+from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
+from rolloutplan.cluster.paths import PLANS, Kind, path
+
+FIELD_MANAGER: Final = "rolloutplan-cli"
+WITHIN: Final = 300.0
+"""Seconds of one watch, after which all is read again."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+"""Seconds between tries while the API server cannot be reached."""
+POLL_EVERY: Final = 0.5
+"""Seconds between reads where objects may be read and not watched."""
+_FORBIDDEN: Final = re.compile(
+    r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+    r'(?: in the namespace "(?P<namespace>[^"]+)")?'
+)
+_ACCOUNT: Final = re.compile("system:serviceaccount:([^:]+):([^:]+)")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan as it was read; `raw` is the whole object."""
+
+    raw: Raw
+
+    @property
+    def name(self) -> str:
+        return safe_get.text(self.raw, "metadata", "name")
+
+    @property
+    def namespace(self) -> str:
+        return safe_get.text(self.raw, "metadata", "namespace")
+
+    @cached_property
+    def status(self) -> Status:
+        """Its status; what cannot be read in it is named in `damaged`."""
+        return read_status(safe_get.value(self.raw, "status"))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object as it is now; `gone` where it is that no more."""
+
+    raw: Raw
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection, and the namespace that is asked; "" is all of them."""
+
+    api: Api
+    namespace: str
+
+    async def get(self, kind: Kind, name: str) -> Raw:
+        """Read one object of the namespace. Raises CliError, with the nearest names where it does not exist."""
+        return await self._of_name(kind, name, self.api.get(path(kind, self.namespace, name)))
+
+    async def patch(self, kind: Kind, name: str, body: Mapping[str, Any]) -> Raw:
+        """Write a merge patch; return the object after it. Raises CliError as `get`."""
+        request = self.api.patch(path(kind, self.namespace, name), body, field_manager=FIELD_MANAGER)
+        return await self._of_name(kind, name, request)
+
+    async def objects(self, kind: Kind, selector: str = "") -> list[Raw]:
+        """Read all objects, or those that a label selector selects. Raises ApiError."""
+        found, _ = await self._read(kind, "", selector)
+        return found
+
+    async def plan(self, name: str) -> Plan:
+        """Read one plan. Raises CliError, with the nearest names where it does not exist."""
+        return Plan(await self.get(PLANS, name))
+
+    async def plans(self, selector: str = "") -> list[Plan]:
+        """Read all plans, or those that a label selector selects, by namespace and name. Raises ApiError."""
+        return sorted(
+            (Plan(raw) for raw in await self.objects(PLANS, selector)), key=lambda it: (it.namespace, it.name)
+        )
+
+    async def watch(
+        self,
+        kind: Kind,
+        name: str = "",
+        selector: str = "",
+        *,
+        since: Raw | None = None,
+        lost: Callable[[ApiError], None] = lambda _: None,
+    ) -> AsyncGenerator[Change]:
+        """Yield each object as it is, then each change, until the caller has seen enough. A cut connection is mended.
+
+        `since` is the object of this name as it was read or written just now: only what follows is told. `lost` is
+        called at each failure after the first read. Raises ApiError where the first read fails, and later where trying
+        again would not help.
+        """
+        known: dict[tuple[str, str, str], Raw] = {}
+        found, version = ([since], _version(since)) if since is not None else await self._read(kind, name, selector)
+        pause = FIRST_PAUSE
+        while True:
+            for change in _differences(known, found, new=since is None):
+                yield change
+            since = None
+            try:
+                async with aclosing(self._events(kind, name, selector, version)) as events:
+                    async for event in events:
+                        pause = FIRST_PAUSE
+                        yield _take_in(known, event)
+            except ApiError as error:
+                _raise_hopeless(error, lost)
+                pause = POLL_EVERY if error.status == 403 else pause
+            await asyncio.sleep(pause)
+            found, version, pause = await self._read_again(kind, name, selector, pause, lost)
+
+    async def _read(self, kind: Kind, name: str, selector: str) -> tuple[list[Raw], str]:
+        """Read one object or a list; return it with the version at which a watch goes on."""
+        if name:
+            raw = await self.api.get(path(kind, self.namespace, name))
+            return [raw], _version(raw)
+        query: dict[str, Any] = {"labelSelector": selector} if selector else {}
+        raw = await self.api.list(path(kind, self.namespace), **query)
+        return [each for each in safe_get.items(raw, "items") if isinstance(each, dict)], _version(raw)
+
+    async def _read_again(
+        self, kind: Kind, name: str, selector: str, pause: float, lost: Callable[[ApiError], None]
+    ) -> tuple[list[Raw], str, float]:
+        """Read until the API server answers, with longer and longer pauses; one object that is gone is none."""
+        while True:
+            try:
+                return *await self._read(kind, name, selector), pause
+            except ApiError as error:
+                if name and _is_missing(error, name):
+                    return [], "", max(pause, POLL_EVERY)
+                _raise_hopeless(error, lost, but=())
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _events(self, kind: Kind, name: str, selector: str, version: str) -> AsyncGenerator[Raw]:
+        query = {"resourceVersion": version, "fieldSelector": f"metadata.name={name}" if name else ""}
+        query |= {"labelSelector": selector}
+        asked: dict[str, Any] = {key: text for key, text in query.items() if text}
+        return self.api.stream(path(kind, self.namespace), within=WITHIN, **asked)
+
+    async def _of_name(self, kind: Kind, name: str, request: Awaitable[Raw]) -> Raw:
+        try:
+            return await request
+        except ApiError as error:
+            if not _is_missing(error, name):
+                raise
+            raise CliError(await self._not_found(kind, name)) from error
+
+    async def _not_found(self, kind: Kind, name: str) -> str:
+        called = "RolloutPlan" if kind == PLANS else kind.plural
+        words = f"there is no {called} {name} in namespace {self.namespace}"
+        try:
+            names = [safe_get.text(raw, "metadata", "name") for raw in await self.objects(kind)]
+        except ApiError:
+            names = []
+        if near := get_close_matches(name, names, n=3):
+            return f"{words}: did you mean {' or '.join(near)}?"
+        return f"{words}: see kubectl get {kind.plural} -A"
+
+
+@asynccontextmanager
+async def session(namespace: str | None = None, *, everywhere: bool = False) -> AsyncIterator[Session]:
+    """Connect: to a namespace, without one to that of the kubeconfig's context, or to all. Raises CliError."""
+    try:
+        where = "" if everywhere else namespace or read_namespace()
+        api = await Api.connect()
+        try:
+            yield Session(api, where)
+        finally:
+            await api.close()
+    except ApiError as error:
+        raise CliError(explain(error)) from error
+
+
+def explain(error: ApiError) -> str:
+    """What the API server's answer means, with the fix, in one line."""
+    match error.status:
+        case 0 if error.reason != "NoConfig":
+            return f"the API server cannot be reached: {error.message or error.reason}"
+        case 404 if error.reason == "NotFound" and error.message.endswith("not found"):
+            return f"{error.message}: see kubectl get rolloutplans -A"
+        case 404:
+            return "the CRDs are not installed in this cluster: install them with rolloutplan crds | kubectl apply -f -"
+        case 401:
+            return "the API server rejects your credentials: log in again"
+        case 403:
+            return _forbidden(error.message)
+        case _:
+            return error.message or str(error)
+
+
+def _forbidden(message: str) -> str:
+    """Which right is missing, and the line that grants it."""
+    if not (found := _FORBIDDEN.search(message)):
+        return f"not allowed: {message}"
+    user, verb, resource, namespace = found["user"], found["verb"], found["resource"], found["namespace"]
+    account = _ACCOUNT.fullmatch(user)
+    subject = f"--serviceaccount={account[1]}:{account[2]}" if account else f"--user={user}"
+    full = f"{resource}.{found['group']}" if found["group"] else resource
+    verbs = ",".join(dict.fromkeys(("get", "list", "watch", verb)))
+    name = f"rolloutplan-{verb}-{resource}"
+    kind, where = ("role", f" -n {namespace}") if namespace else ("clusterrole", "")
+    at = f"in namespace {namespace}" if namespace else "in all namespaces (-n names one)"
+    create = f"kubectl create {kind} {name}{where} --verb={verbs} --resource={full}"
+    bind = f"kubectl create {kind}binding {name}{where} --{kind}={name} {subject}"
+    return f"{user} may not {verb} {full} {at}: whoever may grant it runs {create} && {bind}"
+
+
+def _is_missing(error: ApiError, name: str) -> bool:
+    """Whether it is the object that does not exist, and not its kind."""
+    return error.status == 404 and f'"{name}"' in error.message
+
+
+def _raise_hopeless(error: ApiError, lost: Callable[[ApiError], None], but: tuple[int, ...] = (403, 410)) -> None:
+    """Raise what trying again does not help, except the statuses in `but`; tell of the rest."""
+    if error.status in but:
+        return
+    if 400 <= error.status < 500 and error.status not in (408, 429):
+        raise error
+    lost(error)
+
+
+def _version(raw: Mapping[str, Any]) -> str:
+    return safe_get.text(raw, "metadata", "resourceVersion")
+
+
+def _key(raw: Raw) -> tuple[str, str, str]:
+    """What tells an object from others, also from one that had its name before."""
+    namespace, name, uid = (safe_get.text(raw, "metadata", field) for field in ("namespace", "name", "uid"))
+    return namespace, name, uid
+
+
+def _differences(known: dict[tuple[str, str, str], Raw], found: list[Raw], *, new: bool) -> list[Change]:
+    """Take in what was read: what is new or has changed, and what is gone. Nothing is told where it is no news."""
+    present = {_key(raw): raw for raw in found}
+    gone = [Change(raw, gone=True) for key, raw in known.items() if key not in present]
+    changed = [Change(raw) for key, raw in present.items() if _version(raw) != _version(known.get(key, {}))]
+    known.clear()
+    known |= present
+    return [*gone, *changed] if new else []
+
+
+def _take_in(known: dict[tuple[str, str, str], Raw], event: Raw) -> Change:
+    raw = event["object"]
+    if event["type"] == "DELETED":
+        known.pop(_key(raw), None)
+        return Change(raw, gone=True)
+    known[_key(raw)] = raw
+    return Change(raw)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
-import shlex
 from typing import Any, Final
 
-import jsonpatch
 import pytest
 
 from rolloutplan.traffic.overlay import ADDED
+from tests.neighbours import on_rules
 from tests.refusals import DARK, STAFF, STICKY
 from tests.situations import (
     ALL,
@@ -22,6 +20,7 @@ from tests.situations import (
     judging,
     m,
 )
+from tests.undoing import run_by_hand
 from tests.world import PLAN, World, crash, http_route
 
 WEIGHTLESS: Final[dict[str, Any]] = {
@@ -58,9 +57,7 @@ def is_bare(world: World) -> bool:
 
 def by_hand(world: World) -> list[dict[str, Any]]:
     """The rules of the route after the undo command of the status was run."""
-    words = shlex.split(world.status.revert)
-    made = jsonpatch.apply_patch(world.routes["shop"], json.loads(words[words.index("-p") + 1]))
-    found: list[dict[str, Any]] = made["spec"]["rules"]
+    found: list[dict[str, Any]] = run_by_hand(world.routes["shop"], world.status.revert)["spec"]["rules"]
     return found
 
 
@@ -317,3 +314,30 @@ def test_an_edited_copy_is_left_to_its_editor_and_the_run_says_so() -> None:
     assert left in began
     assert "is removed" not in began
     assert rules(world) == raw["spec"]["rules"]
+
+
+def test_two_plans_with_testers_on_one_route_can_be_undone_by_hand_in_either_order() -> None:
+    """The one that came first is told of what the other added: its undo command is renewed, on plan and route."""
+    pair = on_rules([OLD_WEIGHTS, OLD_WEIGHTS], first=WEIGHTLESS, second=WEIGHTLESS, named=False)
+    first, second = pair.worlds
+    pair.advance(m(3))
+    assert [world.status.stage and world.status.stage.name for world in pair.worlds] == ["staff", "staff"]
+    bare = http_route("shop", [OLD_WEIGHTS, OLD_WEIGHTS])["spec"]["rules"]
+    for one, other in ((first, second), (second, first)):
+        assert one.undo_annotation == one.status.revert
+        raw = copy.deepcopy(one.routes["shop"])
+        assert len(raw["spec"]["rules"]) == 4
+        for world in (one, other):
+            raw = run_by_hand(raw, world.status.revert)
+        assert raw["spec"]["rules"] == bare
+        assert ADDED not in raw["metadata"]["annotations"]
+
+
+def test_an_undo_command_follows_what_others_do_to_the_route() -> None:
+    world = fresh()().until(P.JUDGING)
+    before = world.status.revert
+    rules(world).insert(0, {"matches": [{"path": {"type": "Exact", "value": "/new"}}], "backendRefs": []})
+    world.touch("shop")
+    world.advance(m(1))
+    assert world.status.revert == world.undo_annotation != before
+    assert by_hand(world)[1:] == http_route("shop", [OLD_WEIGHTS])["spec"]["rules"]

@@ -12,12 +12,14 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
-from rolloutplan.engine.model.snapshot import Facts
+from rolloutplan.engine.model.snapshot import REVERT, Facts
 from rolloutplan.loop import kind_status
 from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.routers import forbidden
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.store import DEPLOYMENTS, OWN_KINDS, PLANS, Store
+from rolloutplan.traffic import undo_command
+from rolloutplan.traffic.own import described
 from tests.unit.test_loop_store import KEY, made, plan
 from tests.world import START
 
@@ -34,6 +36,7 @@ SPEC: Raw = {
     "accepted": {"settle": "2s"},
 }
 OURS = "ourroutes.example.dev"
+KEPT = {"ourroute": json.dumps(SPEC)}
 
 
 def kind(spec: Raw = SPEC, version: int = 1, **more: Any) -> Raw:
@@ -257,3 +260,19 @@ def test_without_kinds_and_without_leading_nothing_is_asked() -> None:
     for server, raw, leading in ((Server(), None, True), (Server(), kind(), False)):
         assert looked_at(server, raw, leading=leading) == []
         assert server.requests == 0
+
+
+@pytest.mark.parametrize("status", [{}, {"weights": {"kinds": running()["weights"]["kinds"]}}], ids=["lost", "edited"])
+def test_the_undo_command_of_a_kind_of_ones_own_is_read_back(status: Raw) -> None:
+    store = Store()
+    store.apply(OWN_KINDS, "ADDED", kind())
+    before = described("ourroute", SPEC).view(route())
+    command = undo_command("shop", RouteWeights(kind="ourroute", name="checkout", rules=before.rules), kept=KEPT)
+    raw = named(**status)
+    raw["metadata"]["annotations"] = {REVERT: command}
+    store.apply(PLANS, "ADDED", raw)
+    (found,) = facts(store).undo
+    assert [(each.service, each.weight) for each in found.rules[0].backends] == [
+        ("checkout-v1", 100),
+        ("checkout-v2", 0),
+    ]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.engine.model.fence import rule_label
-from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic import ROUTE_KINDS, read_undo
 from rolloutplan.traffic.overlay import ADDED, bare
+from tests.undoing import REFUSED, run_by_hand
 
 Raw = dict[str, Any]
 MIRROR: Final = "mirror 10% to web-v2"
@@ -174,8 +175,10 @@ def test_the_undo_command_takes_it_away_and_is_read_back(added: list[str]) -> No
     kind, made = ROUTE_KINDS["HTTPRoute"], changed(raw, added)
     before = RouteWeights(kind="HTTPRoute", name="web", rules=kind.view(raw).rules)
     target = before.with_added(tuple(added))
-    command = kind.undo_command("shop", before, kind.view(raw), target)
-    assert command == kind.undo_command("shop", before, kind.view(made)), "the same before and after it is there"
+    command = kind.undo_command("shop", before, kind.view(raw), target, "01234567")
+    assert command == kind.undo_command("shop", before, kind.view(made), None, "01234567"), (
+        "the same before and after it is there"
+    )
     operations = json.loads(shlex.split(command)[-1])
     undone = jsonpatch.apply_patch(with_defaults(made), operations)
     assert rules_of(undone) == rules_of(with_defaults(raw))
@@ -308,3 +311,88 @@ def test_any_annotation_is_read(text: str) -> None:
 def test_an_addition_of_another_version_is_refused_by_name() -> None:
     with pytest.raises(LookupError, match="timeout 5s is nothing that this version can add"):
         changed(route(REST), ["timeout 5s"])
+
+
+FIRST, SECOND = "01234567", "76543210"
+BY_PLAN: Final = {FIRST: 0, SECOND: 2}
+"""Which rule each of two plans moves."""
+
+
+def undo_line(raw: Raw, owner: str) -> str:
+    """The undo command of a plan that moves one rule, built from the route as it is."""
+    kind = ROUTE_KINDS["HTTPRoute"]
+    view = kind.view(raw)
+    rule = view.rules[BY_PLAN[owner]]
+    return kind.undo_command("shop", RouteWeights(kind="HTTPRoute", name="web", rules=(rule,)), view, None, owner)
+
+
+@pytest.mark.parametrize("second", [[STAFF], [MIRROR], [BETA, MIRROR]], ids=str)
+@pytest.mark.parametrize("first", [[STAFF], [MIRROR], [STAFF, BETA, MIRROR]], ids=str)
+@pytest.mark.parametrize("order", [(FIRST, SECOND), (SECOND, FIRST)], ids=["in order", "the other way round"])
+def test_undo_commands_of_two_plans_on_one_route_work_in_either_order(
+    first: list[str], second: list[str], order: tuple[str, str]
+) -> None:
+    raw = route(API, HEALTH, REST)
+    alone = {FIRST: changed(raw, first, rules=[0]), SECOND: changed(raw, second, rules=[2], by=SECOND)}
+    both = changed(alone[FIRST], second, rules=[2], by=SECOND)
+    lines = {owner: undo_line(both, owner) for owner in order}
+    once = run_by_hand(both, lines[order[0]])
+    assert rules_of(once) == rules_of(alone[order[1]])
+    assert once["metadata"]["annotations"][ADDED] == alone[order[1]]["metadata"]["annotations"][ADDED]
+    assert rules_of(run_by_hand(once, undo_line(once, order[1]))) == rules_of(raw), "printed again"
+    twice = run_by_hand(once, lines[order[1]])
+    assert (rules_of(twice), ADDED in twice["metadata"]["annotations"]) == (rules_of(raw), False), "printed before"
+
+
+def test_the_undo_command_for_two_plans_is_read_back() -> None:
+    both = changed(changed(route(API, HEALTH, REST), [STAFF], rules=[0]), [BETA, MIRROR], rules=[2], by=SECOND)
+    for owner, index in BY_PLAN.items():
+        line = undo_line(both, owner)
+        assert line.startswith("{ kubectl -n shop patch ")
+        (read,) = read_undo("shop", [line])
+        assert [rule.index for rule in read.rules] == [index]
+        forged = line.replace('weight","value":100', 'weight","value":0', 1)
+        assert forged != line
+        assert read_undo("shop", [forged]) == (), "its patches restore different weights"
+
+
+@pytest.mark.parametrize("later", [[STAFF], [MIRROR]], ids=str)
+def test_an_undo_command_that_does_not_know_what_another_plan_added_writes_nothing(later: list[str]) -> None:
+    mine = changed(route(API, HEALTH, REST), [STAFF], rules=[0])
+    line = undo_line(mine, FIRST)
+    both = changed(mine, later, rules=[2], by=SECOND)
+    with pytest.raises(REFUSED):
+        run_by_hand(both, line)
+
+
+TWINS: Final = [
+    {"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": backends()} for path in ("/a", "/b")
+]
+"""Rules without names that hold the same Services."""
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda rules: [HEALTH, *rules],
+        lambda rules: [rules[1], rules[0]],
+        lambda rules: [{**rules[1], "matches": [{"path": {"value": "/new"}}]}, *rules],
+        lambda rules: rules[1:],
+    ],
+    ids=["another before it", "another order", "a new one with the same Services", "it is gone"],
+)
+def test_an_undo_command_never_hits_another_rule(edit: Any) -> None:
+    raw = route(*TWINS)
+    line, mine = undo_line(raw, FIRST), copy.deepcopy(TWINS[0])
+    moved = copy.deepcopy(TWINS)
+    moved[0]["backendRefs"] = backends(0, 100)
+    edited = {**raw, "spec": {"rules": edit(moved)}}
+    with pytest.raises(REFUSED):
+        run_by_hand(edited, line)
+    kind = ROUTE_KINDS["HTTPRoute"]
+    digest = kind.view(raw).digests[0]
+    before = kind.view(raw).rules[0].model_copy(update={"digest": digest})
+    now = kind.view(edited)
+    fresh = kind.undo_command("shop", RouteWeights(kind="HTTPRoute", name="web", rules=(before,)), now, None, FIRST)
+    if digest in now.digests.values():
+        assert mine in rules_of(run_by_hand(edited, fresh)), "printed again, it finds the rule"

@@ -1,14 +1,15 @@
 """Print the command that restores the weights from before a plan's run with kubectl alone, built from its status.
 
 Nothing is taken from annotations, which everybody who may patch the plan or its route can write. The status is a
-subresource of its own, which only the operator needs the right to write. Where the run has added something to a route,
-the route is read too: the command takes away what is there of that, and nothing else.
+subresource of its own, which only the operator needs the right to write. The routes are read too: the command names
+their rules where these are now, and takes away what is there of what the run has added, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,12 +21,13 @@ from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.session import session
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError, Raw
+from rolloutplan.cluster.client import Api, ApiError, Raw
 from rolloutplan.engine.model.snapshot import REVERT, RouteView
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.run.jobs import SCALE_OLD
 from rolloutplan.engine.run.undo import read_scale_up
 from rolloutplan.traffic import kind_of, undo_command
+from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.overlay import ADDED
 
 PRINTED, NOTHING = 0, 3
@@ -43,12 +45,12 @@ def undo(plan: PlanName, namespace: Namespace = None) -> int:
     raw, namespace, views, problems = asyncio.run(_read(namespace, plan))
     status = read_status(safe_get.value(raw, "status"))
     try:
-        command = undo_from_status(namespace, status, views)
+        command = undo_from_status(namespace, status, views, safe_get.text(raw, "metadata", "uid")[:8])
     except NothingToUndoError as problem:
         return fail(f"{namespace}/{plan}: {problem}", NOTHING)
     print(command)
     for unread in problems:
-        fail(f"{unread}: what the run added to it stays; its annotation {ADDED} names that", PRINTED)
+        fail(f"{unread}: its rules are named as they were; what the annotation {ADDED} names stays", PRINTED)
     written = safe_get.text(raw, "metadata", "annotations", REVERT)
     if written and written != command:
         fail(f"the annotation {REVERT} of the plan has another command, which is not to be trusted", PRINTED)
@@ -59,7 +61,7 @@ class _Read(NamedTuple):
     plan: Raw
     namespace: str
     views: dict[RouteId, RouteView]
-    """The routes to which the run has added something."""
+    """The routes of the run as they are, by which it is seen where its rules are now."""
     problems: list[str]
     """Why such a route could not be read."""
 
@@ -69,29 +71,39 @@ async def _read(given: str | None, plan: str) -> _Read:
         namespace = cluster.namespace
         found = _Read((await cluster.plan(plan)).raw, namespace, {}, [])
         status = read_status(safe_get.value(found.plan, "status"))
-        for route in _changed_routes(namespace, status):
+        for route in _routes(namespace, status):
             kind = kind_of(route.kind, status.weights.kinds)
             assert kind is not None, "only routes of known kinds are sound"
             try:
-                raw = await cluster.api.get(paths.path(paths.Kind(*kind.resource[:3]), namespace, route.name))
-                found.views[route] = kind.view(raw)
+                found.views[route] = kind.view(await _get(cluster.api, kind, namespace, route.name))
             except ApiError as error:
                 found.problems.append(f"{route} cannot be read: {error.message}")
         return found
 
 
-def _changed_routes(namespace: str, status: Status) -> list[RouteId]:
-    """The routes to which the run has added something, or was about to."""
-    routes = [*status.weights.written, *(status.intent.routes if status.intent else ())]
-    changed = dict.fromkeys(route.id for route in routes if any(rule.added for rule in route.rules))
-    return list(changed) if _is_sound(namespace, routes, status.weights.kinds) else []
+async def _get(api: Api, kind: RouteKind, namespace: str, name: str) -> Raw:
+    """A route, in the first version of its kind that is served. Raises ApiError."""
+    group, version, plural, older = kind.resource
+    *others, last = (paths.Kind(group, each, plural) for each in (version, *older))
+    for each in others:
+        with suppress(ApiError):
+            return await api.get(paths.path(each, namespace, name))
+    return await api.get(paths.path(last, namespace, name))
 
 
-def undo_from_status(namespace: str, status: Status, views: Mapping[RouteId, RouteView] = MappingProxyType({})) -> str:
+def _routes(namespace: str, status: Status) -> list[RouteId]:
+    """The routes of the run that can be read."""
+    kept, routes = status.weights.kinds, status.weights.snapshot
+    return [route.id for route in routes] if _is_sound(namespace, routes, kept) else []
+
+
+def undo_from_status(
+    namespace: str, status: Status, views: Mapping[RouteId, RouteView] = MappingProxyType({}), owner: str = ""
+) -> str:
     """The command from the weights before the run. Raises NothingToUndoError.
 
-    `views` are the routes from which it is to take away what the run has added. Where the old side was scaled down, the
-    command first scales it up to the number that the status has.
+    `views` are the routes as they are. It takes away from them what the plan with this part of its uid has added. Where
+    the old side was scaled down, the command first scales it up to the number that the status has.
     """
     weights = status.weights
     if status.phase is Phase.ROLLED_BACK:
@@ -109,7 +121,8 @@ def undo_from_status(namespace: str, status: Status, views: Mapping[RouteId, Rou
             "the weights in its status contradict themselves: restore those of its route as Git has them"
         )
     patches = " && ".join(
-        undo_command(namespace, route, views.get(route.id), kept=weights.kinds) for route in weights.snapshot
+        undo_command(namespace, route, views.get(route.id), None, owner, kept=weights.kinds)
+        for route in weights.snapshot
     )
     scale = read_scale_up(status.revert)
     if scale is not None and scale.namespace == namespace:

@@ -81,7 +81,7 @@ from rolloutplan.engine.model.effects import (
     version_of,
 )
 from rolloutplan.engine.model.queries import CountQuestion
-from rolloutplan.engine.model.routes import UnusableError, holds, select_rules
+from rolloutplan.engine.model.routes import UnusableError, holds, owner_of, select_rules
 from rolloutplan.engine.model.snapshot import (
     FAULT,
     NO_MEASUREMENTS,
@@ -148,7 +148,7 @@ milliseconds, and an API server that cannot serve it does not accept a status wr
 SHORTEST_SLEEP: Final = timedelta(seconds=1)
 """The shortest wait where a plan is due again at once without anything to do, so that no loop spins."""
 
-UndoCommand = Callable[[str, RouteWeights, RouteView | None, RouteWeights | None], str]
+UndoCommand = Callable[[str, RouteWeights, RouteView | None, RouteWeights | None, str], str]
 """Makes the command that restores the weights of a route, from the namespace and the weights. It takes away too what
 runs have added to the route as it is seen, or as it will be with a target."""
 
@@ -471,9 +471,8 @@ class PlanRun:
         try:
             routes = snapshot.undo or select_rules(snapshot)
             views = snapshot.routes
-            commands = (
-                self._undo_command(snapshot.plan.namespace, route, views.get(route.id), None) for route in routes
-            )
+            namespace, owner = snapshot.plan.namespace, owner_of(snapshot)
+            commands = (self._undo_command(namespace, route, views.get(route.id), None, owner) for route in routes)
             return " && ".join(commands)
         except UnusableError:
             return ""
@@ -481,16 +480,17 @@ class PlanRun:
     def _undo_after(self, facts: Facts, status: Status, targets: Sequence[RouteWeights]) -> str:
         """The command that restores the weights from before the run once the routes are as these targets.
 
-        Empty where nothing is added to the routes, or was: then it is the one in the status.
+        Empty where a route is not known: then it is the one in the status.
         """
         views = facts.routes
-        seen = [rule for route in targets if route.id in views for rule in views[route.id].rules]
-        if not any(rule.added for rule in (*seen, *(rule for route in targets for rule in route.rules))):
+        if any(route.id not in views for route in status.weights.snapshot):
             return ""
         by_route = {route.id: route for route in targets}
         try:
             return " && ".join(
-                self._undo_command(facts.plan.namespace, route, views.get(route.id), by_route.get(route.id))
+                self._undo_command(
+                    facts.plan.namespace, route, views.get(route.id), by_route.get(route.id), facts.plan.uid[:8]
+                )
                 for route in status.weights.snapshot
             )
         except LookupError:

@@ -72,7 +72,7 @@ from rolloutplan.loop.stored_plan import (
 from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, version_of
 from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
 from rolloutplan.metrics.objects import SourceObject
-from rolloutplan.traffic import read_undo
+from rolloutplan.traffic import ROUTE_KINDS, read_undo
 from rolloutplan.traffic.replicas import with_pods
 
 PLANS, DEPLOYMENTS = paths.PLANS.resource, paths.DEPLOYMENTS.resource
@@ -727,11 +727,12 @@ class Store:
         snapshot: RouteWeights,
         view: RouteView | None = None,
         target: RouteWeights | None = None,
+        owner: str = "",
     ) -> str:
         """Return the command that restores the weights of a route of a plan with kubectl alone."""
         plan = self.plans.get(key)
         kind = self.kinds.get(snapshot.kind, kept_kinds(plan) if plan is not None else NONE_KEPT)
-        return kind.undo_command(namespace, snapshot, view, target) if kind is not None else ""
+        return kind.undo_command(namespace, snapshot, view, target, owner) if kind is not None else ""
 
     def _as_plan_sees(self, plan: Plan, view: RouteView) -> RouteView:
         """Return a route with the plan's names of its sides; with Replicas also with the numbers of their pods."""
@@ -762,7 +763,10 @@ class Store:
         if is_valid_snapshot(weights.snapshot, weights.old, weights.new):
             return ()
         texts = (view.undo_annotation for view in self.routes_of(plan).values())
-        found, sides = read_undo(plan.view.namespace, (plan.view.undo_annotation, *texts)), sides_of(plan)
+        names = {*weights.kinds, *(route.kind for route in named_routes(plan))} - ROUTE_KINDS.keys()
+        own = (self.kinds.get(name, weights.kinds) for name in sorted(names))
+        commands = (plan.view.undo_annotation, *texts)
+        found, sides = read_undo(plan.view.namespace, commands, filter(None, own)), sides_of(plan)
         if sides is None:
             return found
         return tuple(weights_as_plan_sees(route, called_in(plan, route.id, sides), sides) for route in found)

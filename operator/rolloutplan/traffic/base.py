@@ -74,11 +74,19 @@ class RouteKind(Protocol):
         return []
 
     def undo_command(
-        self, namespace: str, snapshot: RouteWeights, view: RouteView | None = None, target: RouteWeights | None = None
+        self,
+        namespace: str,
+        snapshot: RouteWeights,
+        view: RouteView | None = None,
+        target: RouteWeights | None = None,
+        owner: str = "",
     ) -> str:
         """The command that restores the weights of a snapshot with kubectl alone, as a line for a POSIX shell.
 
-        It is written to annotations, for a rollback by hand while no operator runs.
+        It is written to annotations, for a rollback by hand while no operator runs. With a view, it is for the route as
+        it is there, or as it will be with a target: it names the rules where they are now, and takes away what the plan
+        with this part of its uid has added. What others have added stays. It fails without a write where the rules or
+        the additions are no longer those.
         """
 
     def read_undo(self, namespace: str, name: str, operations: Sequence[Any]) -> RouteWeights:

@@ -6,26 +6,27 @@ are written and taken back, when they count as accepted, and the command that re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rolloutplan.api.object_path import At, Path, parse, places
+from rolloutplan.api.object_path import At, Path, parse, places, pointer
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights
 from rolloutplan.engine.model.fence import read_fences, rule_label
+from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import Added, RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.acceptance import AcceptanceReader
 from rolloutplan.traffic.additions import Piece
 from rolloutplan.traffic.base import Operation, Resource, RouteKind
 from rolloutplan.traffic.forms import form_of
-from rolloutplan.traffic.forms.base import removed
+from rolloutplan.traffic.forms.base import added, expected, removed
 from rolloutplan.traffic.items import Rule
 from rolloutplan.traffic.overlay import ANNOTATION, change, with_changes
 from rolloutplan.traffic.patching import kubectl_patch, located, whole_patch
 from rolloutplan.traffic.stages import StageBuilder
-from rolloutplan.traffic.undo import UnreadableError, rebuilt, same_operations, without_removal
+from rolloutplan.traffic.undo import LONGEST, UnreadableError, ends_with, first_that_fits, rebuilt, without_additions
 
 Raw = Mapping[str, Any]
 
@@ -43,6 +44,7 @@ class DescribedKind(RouteKind):
         self._matches = parse(spec.ab.each) if spec.ab else ()
         self._selective, self._sticky = [parse(path) for path in spec.selective], parse(spec.sticky)
         self._missing = spec.weights.missing * spec.weights.units
+        self._matched = _matched(spec)
 
     def view(self, raw: Raw, siblings: Sequence[Raw] = ()) -> RouteView:
         seen = self._stages.bare(raw)
@@ -78,14 +80,18 @@ class DescribedKind(RouteKind):
         )
 
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
-        changes, added = self._changes(view, target, token)
+        labels = [rule_label(rule) for rule in target.rules]
+        owner = next((fence.owner for fence in reversed(read_fences(token)) if fence.meets(labels)), "")
+        changes, added = self._changes(view, target, owner)
         return whole_patch(view, changes, token=token, undo=undo, added=added)
 
-    def _changes(self, view: RouteView, target: RouteWeights, token: str = "") -> tuple[list[Operation], str | None]:
+    def _changes(self, view: RouteView, target: RouteWeights, owner: str) -> tuple[list[Operation], str | None]:
         """The operations on rules, and the annotation with what is added to them; None where it stays as it is.
 
-        Without a token, as the run writes them whose token these rules have.
+        A target without rules is for our annotations alone.
         """
+        if not target.rules:
+            return [], None
         seen = self._stages.bare(view.raw)
         rules = {rule.index: rule for rule in self._form.rules(seen.raw)}
         weights: list[Operation] = []
@@ -94,9 +100,6 @@ class DescribedKind(RouteKind):
             now, wanted = located(view, rule)
             weights += self._form.write(replace(rules[now.index], text_before=rule.text), wanted)
             pieces |= self._stages.wanted(seen, rules[now.index], now, rule.added)
-        labels = [rule_label(rule) for rule in target.rules]
-        fences = read_fences(token or view.seq) if labels else ()
-        owner = next((fence.owner for fence in reversed(fences) if fence.meets(labels)), "")
         try:
             overlay = change(seen, pieces, owner)
         except LookupError as error:
@@ -106,29 +109,72 @@ class DescribedKind(RouteKind):
         return [*overlay.before, *weights, *overlay.after], overlay.annotation
 
     def undo_command(
-        self, namespace: str, snapshot: RouteWeights, view: RouteView | None = None, target: RouteWeights | None = None
+        self,
+        namespace: str,
+        snapshot: RouteWeights,
+        view: RouteView | None = None,
+        target: RouteWeights | None = None,
+        owner: str = "",
     ) -> str:
-        operations = [*self._removal(view, target), *self._form.undo(snapshot.rules)]
-        return kubectl_patch(namespace, self.resource, snapshot.name, operations)
-
-    def _removal(self, view: RouteView | None, target: RouteWeights | None) -> list[Operation]:
-        """What takes away what runs have added to a route, as it is or as it will be."""
         if view is None:
-            return []
-        raw = view.raw if target is None else with_changes(view.raw, *self._changes(view, target))
+            return kubectl_patch(namespace, self.resource, snapshot.name, self._form.undo(snapshot.rules))
+        raw = view.raw if target is None else with_changes(view.raw, *self._changes(view, target, owner))
+        found = [locate(view, rule) for rule in snapshot.rules]
+        rules = [
+            rule if now is None else rule.model_copy(update={"index": now.index, "at": now.at})
+            for now, rule in zip(found, snapshot.rules, strict=True)
+        ]
+        ours = {now.index for now in found if now is not None}
+        raws = [raw, *filter(None, [self._after_others(raw, ours, owner)])]
+        patches = [self._undo(each, rules, ours, owner) for each in raws]
+        commands = [kubectl_patch(namespace, self.resource, snapshot.name, patch) for patch in patches]
+        whole = first_that_fits(commands)
+        return whole if len(whole) <= LONGEST else commands[0]
+
+    def _undo(self, raw: Raw, rules: Sequence[RuleWeights], ours: Collection[int], owner: str) -> list[Operation]:
+        """The operations that undo a run, which has the rules of these indexes. What others added stays there."""
         seen = self._stages.bare(raw)
-        return [*seen.removal, removed(ANNOTATION)] if seen.annotation else []
+        there = [rule for rule in self._form.rules(seen.raw) if rule.index in ours]
+        weights = [*(test for rule in there for test in self._marks(rule)), *self._form.undo(rules)]
+        if not seen.annotation:
+            return weights
+        others = change(seen, {rule.place: () for rule in there if rule.place is not None}, owner)
+        taken = [expected(ANNOTATION, seen.annotation), *others.before, removed(ANNOTATION)]
+        left = [added(ANNOTATION, others.annotation)] if others.annotation else []
+        return [*taken, *weights, *others.after, *left]
+
+    def _after_others(self, raw: Raw, ours: Collection[int], owner: str) -> Raw | None:
+        """An object after the undo commands of all others that have added to it; None where nobody else has."""
+        seen = self._stages.bare(raw)
+        places = {rule.place for rule in self._form.rules(seen.raw) if rule.index in ours}
+        others = {each.rule for each in seen.found if each.rule not in places and (not owner or each.owner != owner)}
+        if not others:
+            return None
+        left = change(seen, dict.fromkeys(others, ()))
+        return with_changes(raw, [*left.before, *left.after], left.annotation)
+
+    def _marks(self, rule: Rule) -> Iterator[Operation]:
+        """Tests that a rule without a name is the same one: of its texts, and of the first of its matches."""
+        if rule.label or not rule.place or not isinstance(rule.place[-1], int) or not isinstance(rule.raw, Mapping):
+            return
+        for key, value in rule.raw.items():
+            if isinstance(value, str):
+                yield expected(pointer((*rule.place, key)), value)
+            elif key == self._matched and isinstance(value, list) and value:
+                yield expected(pointer((*rule.place, key, 0)), value[0])
+            elif key == self._matched and isinstance(value, Mapping):
+                yield expected(pointer((*rule.place, key)), value)
 
     def read_undo(self, namespace: str, name: str, operations: Sequence[Any]) -> RouteWeights:
         """The object is built as far as the operations name it, and read like any other: what it says must be all."""
-        operations = without_removal(operations)
+        operations = without_additions(operations)
         raw = rebuilt(namespace, name, operations)
         read = self._weights(self._form.rules(raw))
         rules = tuple(rule for rule in read if rule.backends)
         largest = self._form.limits(raw, self.spec.weights).max * self.spec.weights.units
         if any(backend.weight > largest for rule in rules for backend in rule.backends):
             raise UnreadableError("it has a weight that no route takes")
-        if not rules or not same_operations(self._form.undo(rules), operations):
+        if not rules or not ends_with(operations, self._form.undo(rules)):
             raise UnreadableError("it does not name the backends of each rule, or does something else")
         return RouteWeights(kind=self.kind, name=name, rules=rules)
 
@@ -150,6 +196,12 @@ class DescribedKind(RouteKind):
         """Whether every match of a rule is for some requests only. Without matches, a rule takes every request."""
         matches = [place.value for place in places(rule.raw, self._matches)] if self._selective else []
         return bool(matches) and all(any(_filled(match, path) for path in self._selective) for match in matches)
+
+
+def _matched(spec: RouteKindSpec) -> str:
+    """The field of a rule with its matches; empty where the description names none."""
+    path = parse(spec.ab.each or spec.ab.append or spec.ab.set or spec.ab.text) if spec.ab else ()
+    return str(path[0]) if path else ""
 
 
 def _filled(raw: object, path: Path) -> bool:

@@ -63,6 +63,7 @@ class Replicas(RouteKind):
         snapshot: RouteWeights,
         view: RouteView | None = None,  # noqa: ARG002 - nothing can be added to a Service
         target: RouteWeights | None = None,  # noqa: ARG002
+        owner: str = "",  # noqa: ARG002
     ) -> str:
         """The `kubectl scale` of both Deployments, the old side first: it is the one that grows.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.status import Decision, RouteWeights
 from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, PatchRoute, ReconcileResult
@@ -16,7 +17,7 @@ from rolloutplan.engine.model.routes import live_weights, route_patches
 from rolloutplan.engine.model.snapshot import REVERT, ForeignUndo, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.run.transition import fencing_token, note_decision
-from rolloutplan.engine.run.undo import last_owner, plan_undo, routes_to_correct
+from rolloutplan.engine.run.undo import last_owner, plan_undo, renewed_undo, routes_to_correct
 
 TWICE_WITHIN = timedelta(minutes=1)
 """A command is put right at most twice in this time: a tool may write another one as often."""
@@ -28,6 +29,8 @@ def restore_undo(snapshot: Snapshot, result: ReconcileResult) -> ReconcileResult
     """The result, with undo commands put right. It goes with any result that writes nothing itself, in every phase."""
     if result.status is not None or result.actions or snapshot.plan.deleting is not None:
         return result
+    if (revert := renewed_undo(snapshot)) is not None:
+        return replace(result, status=change(snapshot.status, revert=revert))
     wrong = dict(_wrong(snapshot))
     paused = {subject: until for subject in wrong if (until := paused_until(snapshot, subject)) is not None}
     instants = [at for at in (result.wake_at, *paused.values()) if at is not None]

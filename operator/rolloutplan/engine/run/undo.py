@@ -24,7 +24,7 @@ _SCALE_UP = re.compile(
     rf"kubectl scale deployment/(?P<name>{_NAME}) -n (?P<namespace>{_NAME}) --replicas=(?P<replicas>[0-9]{{1,9}}) && "
     rf"kubectl rollout status deployment/(?P=name) -n (?P=namespace) && "
 )
-_STARTS_LIKE_OURS = re.compile(rf"(?:kubectl scale deployment/{_NAME}|kubectl) -n {_NAME} ")
+_STARTS_LIKE_OURS = re.compile(rf"(?:kubectl scale deployment/{_NAME}|(?:{{ )?kubectl) -n {_NAME} ")
 _AT_A_WEIGHT = TRAFFIC_SHIFTED_PHASES | {Phase.CONTRACTING}
 _ENDED = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
@@ -69,6 +69,20 @@ def plan_undo(snapshot: Snapshot) -> str:
     ours = scale is not None and scale.namespace == plan.namespace
     known = f"{scale if ours else ''}{snapshot.undo_command}"
     return plan.undo_annotation if plan.undo_annotation == known else snapshot.undo_command
+
+
+def renewed_undo(snapshot: Snapshot) -> str | None:
+    """The undo command of a run whose routes are not those for which it was built; None where it is right.
+
+    Another plan may add to the same route, and its author may move rules. The annotations follow the status at the next
+    look.
+    """
+    status = snapshot.status
+    if status.phase not in _AT_A_WEIGHT or status.stage is None or status.intent is not None or not status.revert:
+        return None
+    command = snapshot.undo_after(status.weights.written)
+    renewed = f"{read_scale_up(status.revert) or ''}{command}"
+    return renewed if command and renewed != status.revert else None
 
 
 def routes_to_correct(snapshot: Snapshot) -> Iterator[tuple[RouteWeights, str]]:

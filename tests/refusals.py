@@ -1180,6 +1180,10 @@ ROUTE_KINDS: Final = (
     _route_kind("a resource in capitals", {"resource": "MeshSplits"}, "spec.resource", "MeshSplits"),
     _route_kind("a weight as text", {"weights.max": "many"}, "spec.weights.max"),
     _route_kind("a settle time that is none", {"accepted.settle": "soon"}, "spec.accepted.settle", "soon"),
+    _route_kind("no settle time", {"accepted.settle": "0s"}, "spec.accepted.settle", "0s is below the minimum of 1s"),
+    _route_kind(
+        "a settle time for ever", {"accepted.settle": "10000h"}, "spec.accepted.settle", "above the limit of 10m: write"
+    ),
     _route_kind(
         "nothing that says when weights are in force", {"accepted": {}}, "accepted", "write settle, such as 2s"
     ),

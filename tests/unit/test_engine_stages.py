@@ -341,3 +341,22 @@ def test_an_undo_command_follows_what_others_do_to_the_route() -> None:
     world.advance(m(1))
     assert world.status.revert == world.undo_annotation != before
     assert by_hand(world)[1:] == http_route("shop", [OLD_WEIGHTS])["spec"]["rules"]
+
+
+def with_rules(total: int, moved: int) -> World:
+    """A plan with testers for these first rules of a route with so many."""
+    changes = {"stages": [STAFF, *PLAN["stages"]], "traffic.routes[0].rules": [*range(moved)]}
+    world = fresh(changes)()
+    world.routes["shop"] = http_route("shop", [OLD_WEIGHTS] * total)
+    return world
+
+
+def test_more_rules_than_the_gateway_api_takes_are_refused_before_the_run() -> None:
+    world = with_rules(total=15, moved=2)
+    world.settle()
+    assert (world.phase, world.status.reason, world.moves) == (P.INVALID, "StageNotPossible", [])
+    assert world.status.message == (
+        "HTTPRoute shop would have 17 rules with those for testers in stage staff, and may have 16: name fewer of its "
+        "rules in traffic.routes[].rules, or leave the stage out"
+    )
+    with_rules(total=15, moved=1).until(P.JUDGING, stage="staff")

@@ -14,12 +14,16 @@ import yaml
 from rolloutplan.api.abilities import described, kinds_that_can
 from rolloutplan.api.added import read_addition
 from rolloutplan.api.route_kinds import BUILT_IN
+from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.engine.model.weights import holds_both
+from rolloutplan.engine.policy.additions import rules_cannot
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.overlay import ADDED
+from tests.refusals import DARK, changed
 from tests.routers.samples import SAMPLES, Sample
 from tests.shop import ROOT
+from tests.world import PLAN
 
 Raw = dict[str, Any]
 
@@ -152,3 +156,19 @@ def test_contour_mirrors_all_requests_of_the_gateway_api_or_none() -> None:
     raw = sample.object
     raw["status"]["parents"][0]["controllerName"] = "projectcontour.io/gateway-controller"
     assert sample.view(raw).can == {"header", "cookie", "mirror", "mirror/1000"}
+
+
+@pytest.mark.parametrize(("kind", "port"), [("ApisixRoute", "servicePort"), ("RouteGroup", "servicePort")])
+def test_a_mirror_to_a_service_without_a_port_is_refused_before_it_is_written(kind: str, port: str) -> None:
+    sample = SAMPLES[kind]
+    raw = json.loads(json.dumps(sample.object).replace(f'"{port}"', '"no"'))
+    sides = {"old": {"deployment": sample.old}, "new": {"deployment": sample.new}}
+    routes = [{"kind": kind, "name": "web"}]
+    stages = [{**DARK, "mirror": "100%"}, *PLAN["stages"]]
+    spec = read_plan_spec(changed(PLAN, {**sides, "traffic.routes": routes, "stages": stages}))
+    for object_, words in ((raw, f"has no {port}: write it, or leave the stage dark out"), (sample.object, "")):
+        view = sample.view(object_)
+        *_, rule = (rule for rule in view.rules if holds_both(rule, sample.old, sample.new))
+        found = rules_cannot(view, spec, RouteWeights(kind=kind, name="web", rules=(rule,)))
+        assert words in found
+        assert bool(words) == bool(found)

@@ -98,6 +98,10 @@ WORDS: Final[tuple[Word, ...]] = ("header", "cookie", "mirror", "sticky")
 """What can be added, in the order in which a rule has it."""
 
 
+MOST_ADDED: Final = 256
+"""Of one route. Sixteen rules with a mirror, a cookie and a dozen groups of testers each have fewer."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Addition:
     """One thing that is added to a rule. `str()` is the text that the status keeps."""

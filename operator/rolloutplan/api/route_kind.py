@@ -12,7 +12,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from rolloutplan.api import route_kind_rules
 from rolloutplan.api.parsing import SpecModel, Violations
-from rolloutplan.api.quantities import Duration, Weight
+from rolloutplan.api.quantities import Duration, Weight, at_least, at_most
 from rolloutplan.api.text_format import DnsName
 
 Json: TypeAlias = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
@@ -77,7 +77,9 @@ class Accepted(SpecModel):
     bad_words: Texts = Field((), description="The words that say no.")
     why: Text = Field("", description="Path of the reason for a no; in a condition, where its message does not say it.")
     echo: Text = Field("", description="Path of the weights in force, as the gateway reports them.")
-    settle: Duration | None = Field(
+    # No router follows within the second that its watch takes; the slowest balancers of clouds need a few minutes. With
+    # more than ten a run would call each weight in force long after its stage could have judged it.
+    settle: Annotated[Duration, at_least("1s"), at_most("10m")] | None = Field(
         None, description="How long a weight takes to be in force where nothing, or no generation, is reported."
     )
 
@@ -133,6 +135,9 @@ class Selected(SpecModel):
     set: Text = Field("", description="Path of a mapping in which the condition is set.")
     text: Text = Field("", description="Path of a text to which the condition is joined.")
     join: Text = Field("", description="What stands between the text and the condition.")
+    most: int | None = Field(
+        None, ge=1, le=100000, description="How many rules an object may have, copies included, where that is limited."
+    )
     first: bool = Field(default=False, description="Whether the copy must come before the rule.")
     key: Text = Field("", description="Under which key a header is set.")
     cookie_key: Text = Field("", description="Under which key a cookie is set.")

@@ -565,6 +565,8 @@ _BY_CONDITIONS: Final = (
 _BY_WORD: Final = "has(self.accepted.value) && has(self.accepted.goodWords) && has(self.accepted.generationAt)"
 
 _ACCEPTED: Final = (
+    _floor("settle", "1s"),
+    _ceiling("settle", "10m"),
     _rule("!has(self.value) || !has(self.conditions)", says=ONE_ANSWER, at=".value"),
     _rule("!has(self.generation) || has(self.conditions)", says=OF_CONDITIONS, at=".generation"),
 )

@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, cast
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.added import MOST_ADDED
 from rolloutplan.api.object_path import At, pointer
 from rolloutplan.traffic.additions import Piece
 from rolloutplan.traffic.annotation_json import read_json
 
 _LONGEST: Final = 128 * 1024
 """Characters. All annotations of an object may have 256 KiB together; more than this is none of ours."""
-MOST: Final = 256
-"""Pieces of one route. Sixteen rules with a mirror, a cookie and a dozen groups of testers each have fewer."""
 
 
 class Entry(NamedTuple):
@@ -43,10 +42,10 @@ def write(entries: Iterable[Entry]) -> str:
         for piece, made, owner in entries
     ]
     text = json.dumps(kept, separators=(",", ":")) if kept else ""
-    if len(kept) > MOST or len(text) > _LONGEST:
+    if len(kept) > MOST_ADDED or len(text) > _LONGEST:
         raise LookupError(
-            f"a run would add {len(kept)} things to it, {len(text)} characters long together, and may add {MOST} of "
-            f"{_LONGEST} characters: name fewer of its rules in spec.traffic.routes"
+            f"a run would add {len(kept)} things to it, {len(text)} characters long together, and may add {MOST_ADDED} "
+            f"of {_LONGEST} characters: name fewer of its rules in spec.traffic.routes"
         )
     return text
 
@@ -54,7 +53,7 @@ def write(entries: Iterable[Entry]) -> str:
 def read(text: str) -> tuple[Entry, ...]:
     """The pieces in the annotation. What is none of ours is left out: all, where it is more than a run ever writes."""
     kept = read_json(text) if 0 < len(text) <= _LONGEST else None
-    if not isinstance(kept, list) or len(kept) > MOST:
+    if not isinstance(kept, list) or len(kept) > MOST_ADDED:
         return ()
     return tuple(filter(None, map(_entry, kept)))
 

@@ -73,6 +73,8 @@ class DescribedKind(RouteKind):
             controllers=controllers,
             can=self._stages.can(self._overrides(controllers)),
             unable=self._stages.unable(rules),
+            no_port=self._stages.no_port(seen.raw, rules),
+            most_rules=self.spec.ab.most if self.spec.ab else None,
             place=self._form.place,
             keyed=self._form.keyed,
             digests={rule.index: digest for rule in rules if (digest := rule.digest())},

@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, cast
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.added import MOST_ADDED
 from rolloutplan.api.object_path import At, pointer
 from rolloutplan.api.shown import shown
 from rolloutplan.engine.model.fence import read_fences
 from rolloutplan.engine.model.snapshot import SEQ
-from rolloutplan.traffic.added_text import MOST, Entry, read, write
+from rolloutplan.traffic.added_text import Entry, read, write
 from rolloutplan.traffic.added_text import place as place_of
 from rolloutplan.traffic.additions import Piece
 from rolloutplan.traffic.base import Operation
@@ -230,7 +231,7 @@ def _left(
 
 def _items(holder: Any, piece: Piece) -> list[Any]:
     """What may be a piece at its place: the last items of a list, or the field."""
-    return [holder] if piece.how == "as" else [*holder[-MOST:]] if isinstance(holder, list) else []
+    return [holder] if piece.how == "as" else [*holder[-MOST_ADDED:]] if isinstance(holder, list) else []
 
 
 def _index(holder: Any, piece: Piece) -> int | None:

@@ -46,6 +46,24 @@ class StageBuilder:
         found = {rule.index: frozenset(word for word in WORDS if not self._has_place(word, rule)) for rule in rules}
         return {index: words for index, words in found.items() if words}
 
+    def no_port(self, raw: Mapping[str, Any], rules: Iterable[Rule]) -> dict[int, dict[int, str]]:
+        """What to write so that an item can be mirrored to, where a mirror is an address and it has no port for that.
+
+        By the index of the rule and the place of the item in it.
+        """
+        mirror = self._spec.mirror
+        if mirror is None or not mirror.port:
+            return {}
+        without = {
+            rule.index: {place: item for place, item in enumerate(rule.items) if self._port(raw, item.raw) is None}
+            for rule in rules
+        }
+        return {
+            index: {place: f"{pointer(item.at)} has no {mirror.port}: write it" for place, item in items.items()}
+            for index, items in without.items()
+            if items
+        }
+
     def _has_place(self, word: Word, rule: Rule) -> bool:
         """Whether this can be added to a rule, if to any."""
         spec, path = self._spec, self._paths.get(word)

@@ -129,6 +129,10 @@ class RouteView:
     """What it can do in addition to weights: `header`, `cookie`, `mirror`, `sticky`."""
     unable: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """Of these, what some of its rules cannot have, by their indexes."""
+    no_port: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    """What to write so that a backend can be mirrored to, by the index of its rule and its place; if anything."""
+    most_rules: int | None = None
+    """How many rules it may have, with those for testers; None for any number."""
     controllers: tuple[str, ...] = ()
     """The controllers that answer for it."""
     selective: frozenset[int] = frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from rolloutplan.api.abilities import first_lacking
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import FEATURE_FLAG, REPLICAS, RouteId
@@ -16,6 +17,7 @@ from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import rule_share
+from rolloutplan.engine.policy.additions import rules_cannot
 from rolloutplan.engine.policy.divisible import check_shares, unheld_by_kind
 from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, Ref, RouteFile, RuleFile, hint, warning
 
@@ -66,6 +68,7 @@ def _route(
     for rule in rules:
         yield from _first_weight(plan, objects, rule, found, about)
         yield from _shares(plan, seen, i, view, rule)
+    yield from _additions(plan, i, view, rules)
     for rule in () if ref.kind == FEATURE_FLAG else rules or view.rules:  # variants are no Services
         yield from _backends(plan, objects, ref, found, found.rules[rule.index])
     if rules and not ref.rules:
@@ -85,6 +88,14 @@ def _shares(plan: PlanFile, seen: Snapshot, i: int, view: RouteView, rule: RuleW
         check_shares(seen, plan.spec, RouteWeights(kind=view.id.kind, name=view.id.name), rule)
     except UnusableError as problem:
         yield warning(None, f"spec.traffic.routes[{i}]", "too-fine", problem.message)
+
+
+def _additions(plan: PlanFile, i: int, view: RouteView, rules: tuple[RuleWeights, ...]) -> Iterator[Note]:
+    """Yield what these rules cannot have in addition to weights, though their kind could."""
+    if first_lacking(plan.spec.steps(), view.can) is None:  # else the description says so, without any route
+        route = RouteWeights(kind=view.id.kind, name=view.id.name, rules=rules)
+        if words := rules_cannot(view, plan.spec, route):
+            yield warning(None, f"spec.traffic.routes[{i}]", "stage-not-possible", words)
 
 
 def _elsewhere(view: RouteView, old: str, new: str) -> str:

@@ -13,6 +13,7 @@ from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.snapshot import EndpointsView, ServiceView
 from rolloutplan.engine.policy.endpoints import block_by_routes
 from rolloutplan.engine.policy.preconditions import unmet_precondition
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.situations import (
     ALL,
     BACK,
@@ -363,6 +364,21 @@ def test_a_route_of_another_namespace_that_uses_the_old_side_holds_the_removal_b
     assert "HTTPRoute edge of namespace gateways rule 0 gives Service v1 the weight 3" in blocked.words
     raw["spec"]["rules"][0]["backendRefs"][0]["namespace"] = "gateways"
     assert block_by_routes(replace(given, routes_to_old=(HTTPROUTES.view(raw),))) is None
+
+
+def test_a_route_that_gives_the_old_side_all_without_a_weight_holds_the_removal() -> None:
+    """In a VirtualService a lone destination takes all; in an HTTPProxy all get the same where none has a weight."""
+    lone: list[dict[str, Any]] = [{"destination": {"host": "v1.ns.svc.cluster.local"}}]
+    raw = {"metadata": {"name": "edge", "namespace": "gateways"}, "spec": {"http": [{"route": lone}]}}
+    given = contracting(SCALE)().snapshot()
+    blocked = block_by_routes(replace(given, routes_to_old=(ROUTE_KINDS["VirtualService"].view(raw),)))
+    assert blocked is not None
+    assert "VirtualService edge of namespace gateways rule 0 gives Service v1 traffic" in blocked.words
+    lone.append({"destination": {"host": "v2.ns.svc.cluster.local"}, "weight": 1})
+    assert block_by_routes(replace(given, routes_to_old=(ROUTE_KINDS["VirtualService"].view(raw),))) is None
+    services = [{"name": "v1", "port": 80}, {"name": "v2", "port": 80}]
+    even = {"metadata": {"name": "edge", "namespace": "ns"}, "spec": {"routes": [{"services": services}]}}
+    assert block_by_routes(replace(given, routes_to_old=(ROUTE_KINDS["HTTPProxy"].view(even),))) is not None
 
 
 def test_a_weight_of_0_and_another_service_hold_nothing() -> None:

@@ -12,7 +12,8 @@ from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.policy_view import At, QueueEntry
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.policy.policies import queue_position
-from rolloutplan.loop.index import Queues, RoutesByService, Uses
+from rolloutplan.loop.index import Queues, RoutesByService, Uses, receivers
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.queues import queues
 from tests.world import START
 
@@ -126,3 +127,9 @@ def test_the_index_of_receivers_says_which_routes_give_a_service_traffic_in_any_
     for service in product(("a", "b"), ("v1", "v2")):
         found = [(namespace, route.name) for namespace, route in index.of(service)]
         assert found == sorted(key for key, route in known.items() if uses(route, *service))
+
+
+def test_a_route_is_found_by_a_service_that_gets_all_without_a_weight() -> None:
+    host = {"destination": {"host": "v1.a.svc.cluster.local"}}
+    raw = {"metadata": {"name": "x", "namespace": "b"}, "spec": {"http": [{"route": [host]}]}}
+    assert receivers("b", ROUTE_KINDS["VirtualService"].view(raw)) == {("a", "v1")}

@@ -18,6 +18,7 @@ from itertools import islice
 from rolloutplan.api.route import RouteId
 from rolloutplan.engine.model.policy_view import Queue, QueueEntry
 from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.engine.model.weights import receiving
 from rolloutplan.engine.policy.policies import MAX_NAMED
 from rolloutplan.loop.versions import Id
 
@@ -88,8 +89,8 @@ class RoutesByService:
 
 def receivers(namespace: str, route: RouteView | None) -> set[tuple[str, str]]:
     """Return the Services that a route of this namespace gives traffic, each as namespace and name."""
-    rules = route.rules if route else ()
-    named = {backend.service for rule in rules for backend in rule.backends if backend.weight > 0}
+    rules = [(rule, route.weights) for rule in route.rules] if route else []
+    named = {backend.service for rule, weights in rules for backend in receiving(rule, weights)}
     return {service for name in named if (service := _service(namespace, name)) is not None}
 
 

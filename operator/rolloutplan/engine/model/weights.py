@@ -26,6 +26,18 @@ def holds_both(rule: RuleWeights, old: str, new: str) -> bool:
     return services.count(old) == 1 and services.count(new) == 1
 
 
+def receiving(rule: RuleWeights, kind: WeightRules) -> tuple[Backend, ...]:
+    """The backends of a rule that get traffic, as its kind reads their weights."""
+    weighted = tuple(backend for backend in rule.backends if backend.weight > 0)
+    is_alone = kind.alone and len(rule.backends) == 1
+    return weighted or (rule.backends if is_alone or kind.all_zero == "Even" else ())
+
+
+def gives(rule: RuleWeights, service: str, kind: WeightRules) -> bool:
+    """Whether a rule gives a service traffic."""
+    return any(backend.service == service for backend in receiving(rule, kind))
+
+
 def is_valid_snapshot(routes: Iterable[RouteWeights], old: str, new: str) -> bool:
     """Whether these routes can be weights of a run: there is at least one rule, and each has both services."""
     rules = [rule for route in routes for rule in route.rules]

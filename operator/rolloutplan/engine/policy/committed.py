@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import RuleWeights
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import weight_text
 from rolloutplan.engine.model.snapshot import Applier, Snapshot
+from rolloutplan.engine.model.weights import gives
 from rolloutplan.engine.policy.blocked import Blocked
 
 _MOST_NAMED = 3
@@ -64,17 +64,13 @@ def _uncommitted(snapshot: Snapshot) -> Iterator[tuple[RouteId, Applier]]:
     weights = snapshot.status.weights
     for view in (snapshot.routes[route.id] for route in weights.written if route.id in snapshot.routes):
         for applier in view.appliers:
-            if applier.rules is None or any(_gives(rule, weights.old) for rule in applier.rules):
+            if applier.rules is None or any(gives(rule, weights.old, view.weights) for rule in applier.rules):
                 yield view.id, applier
 
 
 def _units(snapshot: Snapshot, route: RouteId) -> int:
     view = snapshot.routes.get(route)
     return view.weights.units if view is not None else 1
-
-
-def _gives(rule: RuleWeights, service: str) -> bool:
-    return any(backend.service == service and backend.weight > 0 for backend in rule.backends)
 
 
 def _applies_again(snapshot: Snapshot, applier: Applier) -> bool:

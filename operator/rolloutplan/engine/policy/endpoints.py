@@ -17,6 +17,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.pod_numbers import pods_needed
 from rolloutplan.engine.model.snapshot import EndpointsView, Snapshot, WorkloadView, is_owner
+from rolloutplan.engine.model.weights import gives
 from rolloutplan.engine.policy.blocked import Blocked
 from rolloutplan.engine.policy.empty_sides import breaks_too
 
@@ -278,16 +279,17 @@ def block_by_routes(snapshot: Snapshot) -> Blocked | None:
     for route in snapshot.routes_to_old:
         here = old if route.namespace in ("", home) else f"Service/{home}/{old}"
         for rule in route.rules:
-            weight = sum(backend.weight for backend in rule.backends if backend.service == here)
-            if weight > 0:
-                words = f"{route.named(home)} rule {rule_label(rule)} gives Service {old} the weight {weight}"
+            if gives(rule, here, route.weights):
+                weight = sum(backend.weight for backend in rule.backends if backend.service == here)
+                share = f"the weight {weight}" if weight else "traffic"
+                words = f"{route.named(home)} rule {rule_label(rule)} gives Service {old} {share}"
                 fix = f"take {old} out of that rule to go on"
                 return Blocked(HoldReason.OLD_SIDE_IN_USE, f"{words}, so the old side is not removed: {fix}")
     return None
 
 
 def block_by_users(snapshot: Snapshot) -> Blocked | None:
-    """What of the kinds that no watch follows still gives the old Service traffic, as last read; or may."""
+    """What in the namespace still gives the old Service traffic, as last read; or may."""
     users, old = snapshot.users, snapshot.status.weights.old
     if users is None or users.service != old:
         return None

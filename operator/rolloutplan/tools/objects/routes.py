@@ -16,7 +16,7 @@ from rolloutplan.api.traffic import RouteRef
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.routes import UnusableError, select_in
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
-from rolloutplan.engine.model.weights import rule_share
+from rolloutplan.engine.model.weights import gives, rule_share
 from rolloutplan.engine.policy.additions import rules_cannot
 from rolloutplan.engine.policy.divisible import check_shares, unheld_by_kind
 from rolloutplan.tools.objects.manifests import Note, Objects, PlanFile, Ref, RouteFile, RuleFile, hint, warning
@@ -74,7 +74,7 @@ def _route(
     if rules and not ref.rules:
         moved = {rule.index for rule in rules}
         for rule in view.rules:
-            if rule.index not in moved and _gives(rule, old):
+            if rule.index not in moved and gives(rule, old, view.weights):
                 words = f"rule {rule_label(rule)} sends to {old} alone: its requests stay there"
                 yield _stays(plan, about, found.rules[rule.index].path, words, f"add {new} with weight: 0 to it")
 
@@ -165,18 +165,16 @@ def _backends(plan: PlanFile, objects: Objects, ref: RouteRef, found: RouteFile,
             yield warning(about, f"{backend.path}.port", "port", words)
 
 
-def _gives(rule: RuleWeights, service: str) -> bool:
-    return any(backend.service == service and backend.weight > 0 for backend in rule.backends)
-
-
 def _senders(plan: PlanFile, objects: Objects) -> Iterator[Note]:
     """Yield what else sends to the old Service: the plan does not move it, and cannot remove the old side before."""
     home, old = plan.namespace, plan.spec.old.service_name
     named = {ref.id for ref in plan.spec.traffic.routes}
     for kind, shelf in objects.routes.items():
         for name, route in shelf.within(home).items():
-            rules = route.view.rules if route.view is not None and RouteId(kind, name) not in named else ()
-            rule = next((rule for rule in rules if _gives(rule, old)), None)
+            if route.view is None or RouteId(kind, name) in named:
+                continue
+            weights = route.view.weights
+            rule = next((rule for rule in route.view.rules if gives(rule, old, weights)), None)
             if rule is not None:
                 words = f"{Ref(kind, '', name)} sends to {old} too, and the plan does not move that"
                 path = route.rules[rule.index].path

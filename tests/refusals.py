@@ -1175,6 +1175,12 @@ ROUTE_KINDS: Final = (
     _route_kind("two places of weights", {"share": {"of": "spec.service"}}, "spec", "needs one place of weights"),
     _route_kind("no weight", {"weight": GONE}, "spec", "write weight"),
     _route_kind("no name of a side", {"name": GONE}, "spec", "write name"),
+    _route_kind(
+        "single items without rules",
+        {"rules": GONE, "share": {"of": "spec.service"}, "single": ["spec.to"]},
+        "spec.single",
+        "write rules, too",
+    ),
     _route_kind("no version", {"versions": []}, "spec.versions", "at least 1"),
     _route_kind("no resource", {"resource": GONE}, "spec.resource"),
     _route_kind("a resource in capitals", {"resource": "MeshSplits"}, "spec.resource", "MeshSplits"),

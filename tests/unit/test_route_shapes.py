@@ -169,6 +169,7 @@ def test_an_object_that_is_wrong_anywhere_never_raises(sample: Sample, data: st.
             holder = holder[step] if isinstance(holder, dict | list) and _has(holder, step) else None
         if isinstance(holder, dict) or (isinstance(holder, list) and _has(holder, spot[-1])):
             holder[spot[-1]] = data.draw(junk)
+    assert all(isinstance(name, str) for name in sample.kind.gives(raw, sample.beside))
     view = sample.view(raw)
     try:
         patch = sample.kind.patch(view, shifted(sample, good, 50), token="main/1.1.1", undo="")

@@ -191,6 +191,7 @@ class RouteKindSpec(SpecModel):
     )
     resource: DnsName = Field(description="The plural name of the resource.")
     rules: Fields = Field(default_factory=dict, description="Paths of rules, each with the path of its weighted items.")
+    single: Texts = Field((), description="Paths of items that have no weight, and get all that comes to them.")
     label: Text = Field("", description="The field that names a rule; `{}` for its key in a mapping.")
     name: Texts = Field((), description="Paths in an item that name its side, joined by /.")
     own: Fields = Field(

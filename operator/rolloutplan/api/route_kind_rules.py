@@ -27,6 +27,7 @@ ONE_FORM: Final = (
     "the new side)"
 )
 WEIGHT_OF_RULES: Final = "rules need the path of the number in an item: write weight"
+SINGLE_OF_RULES: Final = "is read as the items of rules are: write rules, too"
 NAME_OF_RULES: Final = "rules need the path of the side's name in an item: write name"
 NO_ROUTES: Final = (
     "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps", "authentication.k8s.io",
@@ -90,6 +91,7 @@ def _traffic(spec: RouteKindSpec) -> FieldErrors:
             if not path or not isinstance(path[0], str) or path[0] in NO_TRAFFIC:
                 yield "rules", f'"{".".join(filter(None, (rule, part)))}" {NOT_TRAFFIC}'
     texts = {"weight": spec.weight, "sticky": spec.sticky, "name": "|".join(spec.name)}
+    texts |= {"single": "|".join(spec.single)} if spec.single else {}
     parts = {
         "share": (spec.share, ("field", "of")),
         "ab": (spec.ab, ("each", "append", "set", "text")),
@@ -128,6 +130,8 @@ def _form(spec: RouteKindSpec) -> FieldErrors:
         yield "weight", WEIGHT_OF_RULES
     if spec.rules and not spec.name:
         yield "name", NAME_OF_RULES
+    if spec.single and not spec.rules:
+        yield "single", SINGLE_OF_RULES
 
 
 def _paths(spec: RouteKindSpec) -> Iterator[tuple[str, str]]:
@@ -135,7 +139,13 @@ def _paths(spec: RouteKindSpec) -> Iterator[tuple[str, str]]:
     for rule, items in spec.rules.items():
         yield "rules", rule
         yield from (("rules", part) for part in items.split(" + "))
-    lists = {"name": spec.name, "own": spec.own, "skip": spec.skip, "selective": spec.selective}
+    lists = {
+        "name": spec.name,
+        "own": spec.own,
+        "skip": spec.skip,
+        "single": spec.single,
+        "selective": spec.selective,
+    }
     yield from ((field, text) for field, texts in lists.items() for text in texts)
     yield from (("label", spec.label), ("weight", spec.weight), ("sticky", spec.sticky))
     parts = {

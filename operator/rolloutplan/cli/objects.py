@@ -21,7 +21,6 @@ from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.cli.files import Diagnostic, ParsedObject, Templates, own_kinds, resolve_templates
 from rolloutplan.cluster import workloads
 from rolloutplan.cluster.accounts import unlabelled
-from rolloutplan.cluster.users import GATEWAY_GROUP, KINDS, services_of
 from rolloutplan.engine.model.policy_view import PolicyView
 from rolloutplan.tools.objects.compare import compared
 from rolloutplan.tools.objects.manifests import (
@@ -41,6 +40,7 @@ from rolloutplan.tools.objects.manifests import (
 )
 from rolloutplan.tools.objects.routes import SWAPPED
 from rolloutplan.tools.promql.queries import Finding
+from rolloutplan.traffic import ingresses
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.forms.fields import item_of, list_of
 
@@ -50,7 +50,8 @@ _GROUPS: Final[Mapping[str, str]] = {
     "ServiceAccount": "",
     "HorizontalPodAutoscaler": "autoscaling",
     "ScaledObject": "keda.sh",
-} | {kind: versions[0].group for kind, versions in KINDS.items()}
+    ingresses.KIND: "networking.k8s.io",
+}
 """The kinds that are compared, and their API groups: other groups have kinds of the same names."""
 _OTHER_WORKLOADS: Final[Mapping[str, str]] = {
     "StatefulSet": "apps",
@@ -188,7 +189,8 @@ def _among(objects: Sequence[ParsedObject], templates: Templates) -> Objects:
             if safe_get.text(parent, "kind") == "Service"
         ),
         senders=tuple(
-            _sender(kind, key, raw) for kind in KINDS if kind not in BUILT_IN for key, raw in raws.get(kind, {}).items()
+            Sender(Ref(ingresses.KIND, *key), ingresses.services(raw))
+            for key, raw in raws.get(ingresses.KIND, {}).items()
         ),
         autoscalers=tuple(
             scaler
@@ -280,7 +282,7 @@ def _route(kind: DescribedKind, raw: Mapping[str, Any], siblings: Mapping[Ref, A
     return RouteFile(
         view,
         tuple(_rule(raw, rule) for rule in view.rules),
-        needs_ports=kind.spec.group == GATEWAY_GROUP,
+        needs_ports=kind.spec.group == BUILT_IN["HTTPRoute"].group,
         companions=frozenset(siblings) if kind.spec.share is not None else frozenset(),
     )
 
@@ -310,10 +312,6 @@ def _path(at: Sequence[str]) -> str:
     """A place as findings name it, as far as its keys have no dots."""
     known = list(takewhile(lambda step: "." not in step, at))
     return "".join(f"[{step}]" if step.isdecimal() else f".{step}" for step in known).lstrip(".")
-
-
-def _sender(kind: str, key: tuple[str, str], raw: Mapping[str, Any]) -> Sender:
-    return Sender(Ref(kind, *key), frozenset(services_of(kind, raw)))
 
 
 def _autoscaler(ref: Ref, raw: Mapping[str, Any]) -> Autoscaler | None:

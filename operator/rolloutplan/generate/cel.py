@@ -57,6 +57,7 @@ from rolloutplan.api.route_kind_rules import (
     ONE_ANSWER,
     ONE_FORM,
     SETTLES,
+    SINGLE_OF_RULES,
     WEIGHT_OF_RULES,
 )
 from rolloutplan.api.spec import MAX_ALL_PREDICATES
@@ -589,6 +590,7 @@ _ROUTE_KIND: Final = (
     ),
     _rule("!has(self.rules) || self.rules.size() == 0 || has(self.weight)", says=WEIGHT_OF_RULES, at=".weight"),
     _rule("!has(self.rules) || self.rules.size() == 0 || has(self.name)", says=NAME_OF_RULES, at=".name"),
+    _rule("!has(self.single) || self.single.size() == 0 || has(self.rules)", says=SINGLE_OF_RULES, at=".single"),
     _rule(
         f"has(self.accepted) && (has(self.accepted.settle) || ({_BY_CONDITIONS}) || ({_BY_WORD}))",
         says=SETTLES,

@@ -120,7 +120,7 @@ def _testers(spec: RouteKindSpec) -> Iterator[str]:
 
 
 def _note(kind: str, spec: RouteKindSpec) -> str:
-    facts = [*_facts(spec), *_of_controllers(spec), *spec.traps]
+    facts = [*_facts(spec), *_of_single(spec), *_of_controllers(spec), *spec.traps]
     served = f"`{spec.group}`, {' or '.join(spec.versions)}"
     return "\n".join((f"\n### {kind}\n", f"Served as {served}.\n", *(f"- {fact}" for fact in facts), ""))
 
@@ -146,6 +146,12 @@ def _facts(spec: RouteKindSpec) -> Iterator[str]:
     if spec.empty_breaks:
         whose = "any side" if spec.empty_breaks == "Any" else "the old side"
         yield f"**If {whose} has no ready pods, the whole route fails**, also at weight 0: it is not scaled to nothing."
+
+
+def _of_single(spec: RouteKindSpec) -> Iterator[str]:
+    """What is no weight, and traffic all the same."""
+    if places := ", ".join(f"`{path}`" for path in spec.single):
+        yield f"A backend in {places} gets traffic without a weight: the old side is not removed while it is one."
 
 
 def _of_controllers(spec: RouteKindSpec) -> Iterator[str]:

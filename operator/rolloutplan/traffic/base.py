@@ -57,6 +57,13 @@ class RouteKind(Protocol):
         such a status is accepted as soon as it is written; the measured share must then show that it is in force.
         """
 
+    def gives(self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()) -> frozenset[str]:  # noqa: ARG002 - what has no backends
+        """The names of the backends that an object gives traffic, whether they have a weight or not. Never raises.
+
+        All of a rule count where its weights cannot be read.
+        """
+        return frozenset()
+
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
         """The JSON Patch that sets the weights of `target` in the route seen as `view`; empty if nothing differs.
 

@@ -81,6 +81,12 @@ class DescribedKind(RouteKind):
             faults={rule.index: rule.faults[0] for rule in rules if rule.faults},
         )
 
+    def gives(self, raw: Raw, siblings: Sequence[Raw] = ()) -> frozenset[str]:
+        names = self._form.gives(raw, siblings)
+        if len(self.spec.name) < 2:
+            return names
+        return names | {name.partition("/")[0] for name in names}  # a subset is of a Service, too
+
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
         labels = [rule_label(rule) for rule in target.rules]
         owner = next((fence.owner for fence in reversed(read_fences(token)) if fence.meets(labels)), "")

@@ -137,7 +137,7 @@ class ItemReader:
         self._any_case = bool(spec.annotations and spec.annotations.any_case)
         self._names = [alternatives(path) for path in spec.name]
         self._weight, self._units = fixed(parse(spec.weight)), spec.weights.units
-        self._own = {parse(path): wanted for path, wanted in spec.own.items()}
+        self._own = {alternatives(path): wanted for path, wanted in spec.own.items()}
         self._skip = {parse(path): value for path, value in spec.skip.items()}
         self._short, self.via = spec.short, spec.via
         keyed = any(isinstance(path[0], str) for paths in self._names for path in paths)
@@ -173,12 +173,12 @@ class ItemReader:
     def _service(self, name: str, raw: object, home: Home) -> str:
         """The side that an item names: a plain name for a Service of the route's namespace."""
         name = short(home.service(name), home.namespace) if self._short else home.service(name)
-        wanted = {path: text.replace("$namespace", home.namespace) for path, text in self._own.items()}
-        found = {path: first(raw, (path,)) for path in self._own}
-        own = {path: place.value if place and place.value else wanted[path] for path, place in found.items()}
+        wanted = {paths: text.replace("$namespace", home.namespace) for paths, text in self._own.items()}
+        found = {paths: first(raw, paths) for paths in self._own}
+        own = {paths: place.value if place and place.value else wanted[paths] for paths, place in found.items()}
         if own == wanted:
             return name
-        texts = {path[-1]: own[path] if isinstance(own[path], str) else wanted[path] for path in own}
+        texts = {paths[0][-1]: own[paths] if isinstance(own[paths], str) else wanted[paths] for paths in own}
         return "/".join((texts.get("kind") or "Service", texts.get("namespace") or home.namespace, name))
 
 

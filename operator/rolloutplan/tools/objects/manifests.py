@@ -172,7 +172,7 @@ class RouteFile:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """An Ingress or a route of another kind, and the Services to which it gives traffic."""
+    """An Ingress, and the Services to which it gives traffic."""
 
     ref: Ref
     services: frozenset[str]

@@ -34,6 +34,7 @@ class AnnotationForm(Form):
         self._only = {parse(path): value for path, value in where.only.items()}
         self._prefix, self._map = (f"{spec.prefix}/{name}" if name else "" for name in (where.rules, where.map))
         self._any_case = where.any_case
+        self.weights = spec.weights
         self._units = spec.weights.units
         self._missing = spec.weights.missing * self._units
         self.plain = ""

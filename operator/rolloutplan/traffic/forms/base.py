@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from rolloutplan.api.object_path import At, pointer
 from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.status import Backend, RuleWeights
+from rolloutplan.engine.model.weights import receiving
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.items import Rule, written
 
@@ -21,11 +22,17 @@ class Form(Protocol):
     """Where its weighted items are, for messages."""
     keyed: bool = False
     """Whether rules are the entries of a mapping, and have their keys in their places."""
+    weights: WeightRules
+    """What weights may be, and what they mean."""
     plain: str
     """The pointer of the field that names an item, where nothing else does."""
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
         """The rules of an object, numbered in its order. Never raises."""
+
+    def gives(self, raw: Raw, siblings: Sequence[Raw] = ()) -> frozenset[str]:
+        """The names of the backends that an object gives traffic; all of a rule whose weights cannot be read."""
+        return frozenset(name for rule in self.rules(raw, siblings) for name in given(rule, self.weights))
 
     def limits(self, raw: Raw, rules: WeightRules) -> WeightRules:  # noqa: ARG002 - a share says what it is a part of
         """What weights may be in this object."""
@@ -42,6 +49,14 @@ class Form(Protocol):
 
     def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
         """The operations that restore rules of a snapshot: tests of the names first, then the weights."""
+
+
+def given(rule: Rule, kind: WeightRules) -> list[str]:
+    """The names of the items of a rule that get traffic; all where its weights cannot be read."""
+    if rule.faults:
+        return [item.service for item in rule.items]
+    weights = rule.weights(kind.missing * kind.units, plain="")
+    return [backend.service for backend in receiving(weights, kind)]
 
 
 def expected(path: str, value: object) -> Operation:

@@ -42,6 +42,8 @@ class FieldForm(Form):
         ]
         self._label = parse(spec.label) if spec.label not in ("", KEY) else ()
         self.keyed = spec.label == KEY
+        self._single = [parse(path) for path in spec.single]
+        self.weights = spec.weights
         self._weight, self._units = parse(spec.weight), spec.weights.units
         self._missing = spec.weights.missing * self._units
         self.plain = self._items.plain
@@ -51,6 +53,11 @@ class FieldForm(Form):
         home = Home.of(raw, self._items.via)
         found = [(lists, place) for lists in self._lists for place in places(raw, lists.rule)]
         return [self._rule(index, lists, place, home) for index, (lists, place) in enumerate(found)]
+
+    def gives(self, raw: Raw, siblings: Sequence[Raw] = ()) -> frozenset[str]:
+        home, alone = Home.of(raw, self._items.via), [place for path in self._single for place in places(raw, path)]
+        single = (self._items.read(place, home).service for place in alone if self._items.holds(place.value))
+        return super().gives(raw, siblings).union(single)
 
     def _rule(self, index: int, lists: _Lists, place: Place, home: Home) -> Rule:
         found = [each for path in lists.items for each in places(place.value, path, place.at)]

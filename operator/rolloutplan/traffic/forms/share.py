@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from rolloutplan.api import safe_get
@@ -32,6 +33,7 @@ class ShareForm(Form):
         self._at = self._annotation(share.annotation) if share.annotation else fixed(parse(share.field))
         self._total_at = self._annotation(share.total) if share.total else ()
         self._needs = {self._annotation(name): value for name, value in share.needs.items()}
+        self.weights = spec.weights
         self._missing = spec.weights.missing
         self.plain = ""
         self.place = pointer(self._at)
@@ -52,10 +54,7 @@ class ShareForm(Form):
         unmet = [f"{pointer(at)} is not {shown(n)}: write it" for at, n in self._needs.items() if _at(raw, at) != n]
         if unmet or not found:
             return [Rule(0, "", self._at, raw=raw, faults=tuple(unmet))]
-        value = _at(raw, self._at)
-        is_number = isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS
-        number = int(value) if is_number and self._share.annotation else value
-        weight, fault = read_weight(number, 1)
+        weight, fault = self._number(raw)
         old, new = self._old(raw, found, siblings), {self._service(place, home) for place in found}
         faults = [f"{pointer(self._at)} {fault}"] if fault else []
         if len(new) > 1:
@@ -65,7 +64,7 @@ class ShareForm(Form):
             faults.append(others if old else f"no other object has the same {self._in_common}: create the old side's")
         items = (
             Item(self._at, None, old.pop() if len(old) == 1 else "", {}, self.total(raw) - (weight or 0), self._at),
-            Item(self._at, value, min(new), self._names(raw, found), weight, self._at),
+            Item(self._at, _at(raw, self._at), min(new), self._names(raw, found), weight, self._at),
         )
         return [Rule(0, "", self._at, items, raw, faults=tuple(faults))]
 
@@ -102,6 +101,30 @@ class ShareForm(Form):
     def _service(self, place: Place, home: Home) -> str:
         name = safe_get.text({"": place.value}, "")
         return bare(name, home.namespace) if self._share.host else name
+
+    def gives(self, raw: Raw, siblings: Sequence[Raw] = ()) -> frozenset[str]:
+        """Of an object that is no share itself, what shares with the same in common leave to it."""
+        home = Home.of(raw)
+        found = [place for place in places(raw, self._of) if self._gets(raw, place.at, siblings)]
+        return frozenset(self._service(place, home) for place in found)
+
+    def _gets(self, raw: Raw, at: At, siblings: Sequence[Raw]) -> bool:
+        """Whether what is named at this place of an object gets anything."""
+        if self._is_share(raw):
+            weight, fault = self._number(raw)
+            return bool(fault) or (self._missing if weight is None else weight) > 0
+        common = self._common(raw, at)
+        shares = [each for each in siblings if self._is_share(each) and self._shares(each, common)]
+        return sum(Fraction(self._number(each)[0] or 0, self.total(each)) for each in shares) < 1
+
+    def _shares(self, raw: Raw, common: tuple[str, ...]) -> bool:
+        return any(self._common(raw, place.at) == common for place in places(raw, self._of))
+
+    def _number(self, raw: Raw) -> tuple[int | None, str]:
+        """The number, and what is wrong with it; None for one that is missing or wrong."""
+        value = _at(raw, self._at)
+        is_number = isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS
+        return read_weight(int(value) if is_number and self._share.annotation else value, 1)
 
     def fields(self, raw: Raw) -> list[tuple[str, ...]]:  # noqa: ARG002 - they are the same in every object
         return [tuple(map(str, self._at[:3]))]

@@ -272,6 +272,24 @@ def test_each_kind_of_route_brings_the_rights_on_its_resource_and_ingresses_are_
     )
 
 
+@pytest.mark.parametrize("lent", LENT)
+def test_before_a_removal_the_kinds_of_route_may_be_listed_whose_groups_are_served_or_moved(
+    bed: Bed, lent: str
+) -> None:
+    def listed(*options: str) -> set[str]:
+        return {resource for verb, resource in rights_in(render(bed, *options), "ClusterRole") if verb == "list"}
+
+    without, usual = listed(), listed(LENT[lent])
+    gateway = {f"{name}.gateway.networking.k8s.io" for name in ("grpcroutes", "tcproutes", "tlsroutes", "udproutes")}
+    routes = {resource for resource in usual - without if "route" in resource or "ingress" in resource}
+    assert routes == {*gateway, "ingresses.networking.k8s.io"}
+    traefik = {
+        f"{name}.traefik.io" for name in ("ingressroutes", "ingressroutetcps", "ingressrouteudps", "traefikservices")
+    }
+    assert listed(LENT[lent], "--api-versions=traefik.io/v1alpha1") == usual | traefik
+    assert listed(LENT[lent], "--set=routers={HTTPRoute,IngressRoute}") == usual | traefik
+
+
 def test_roles_of_your_own_kinds_are_taken_in_where_that_is_wanted(bed: Bed) -> None:
     assert not [m for m in render(bed) if "aggregationRule" in m]
     everywhere = render(bed, "--set=ownRouters=true")
@@ -530,7 +548,9 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     }
     print(f"\n{'lent':12} granted used unused")
     for lent in ((), ("jobs",), ("scaling",), ("jobs", "scaling")):
-        given = rights_in(render(installed, *(LENT[switch] for switch in lent)), "ClusterRole", "Role")
+        given = rights_in(
+            render(installed, *(LENT[switch] for switch in lent), api_versions(installed)), "ClusterRole", "Role"
+        )
         used = trail.used(set.union(*(parts[part] for part in ("", *lent))))
         print(f"{'+'.join(lent) or 'nothing':12} {len(given):7} {len(used):4} {len(given - used):6}")
         assert used == given, f"not used: {shown(given - used)}; not granted: {shown(used - given)}"
@@ -736,6 +756,12 @@ def test_plans_outlive_the_release(installed: Bed) -> None:
 
 def render(bed: Bed, *options: str, chart: Path = CHART) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(bed.helm("template", NAME, str(chart), "-n", NAMESPACE, *IMAGE, *options)))
+
+
+def api_versions(bed: Bed) -> str:
+    """The option with the API versions of the cluster, which `helm install` asks for itself."""
+    versions = [each["groupVersion"] for group in bed.get("/apis")["groups"] for each in group["versions"]]
+    return f"--api-versions={','.join(versions)}"
 
 
 def one(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What is asked around for before a run: a fault in a query is found before a weight moves."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -16,12 +16,11 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
-from rolloutplan.engine.model.snapshot import PreflightResult, ServiceUsers, Snapshot
+from rolloutplan.engine.model.snapshot import PreflightResult, Snapshot
 from rolloutplan.loop.preflight import (
     RENDERED_AT_ONCE,
     TRIED_AT_ONCE,
     check_gate,
-    find_users,
     run_checks,
     try_queries,
 )
@@ -194,51 +193,3 @@ def test_what_scaled_the_new_side_to_no_pods_is_named() -> None:
     assert looked_at(0, ApiError(403, "Forbidden")).autoscaler == ""
     with pytest.raises(ApiError):
         looked_at(0, ApiError(500, "InternalError"))
-
-
-@dataclass
-class Listing:
-    """An API server that answers a list of each plural like this, and knows no other kind."""
-
-    answers: Mapping[str, list[Any] | ApiError]
-    version: str = ""
-    """The only version that it serves; empty: every one."""
-
-    async def list(self, path: str, **_: str) -> dict[str, Any]:
-        answer = self.answers.get(path.rpartition("/")[2], ApiError(404, "NotFound", "no such kind"))
-        if f"/{self.version}" not in path:
-            answer = ApiError(404, "NotFound", "no such version")
-        if isinstance(answer, ApiError):
-            raise answer
-        return {"items": answer}
-
-
-def found_users(watched: Collection[str] = (), **answers: list[Any] | ApiError) -> ServiceUsers:
-    return asyncio.run(find_users(cast("Api", Listing(answers)), "ns", "v1", lambda: START, watched))
-
-
-def test_a_kind_that_is_watched_is_not_listed() -> None:
-    refs = {"metadata": {"name": "web", "namespace": "ns"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
-    assert found_users(httproutes=[refs]).found == ("HTTPRoute web",)
-    assert found_users(["httproutes.gateway.networking.k8s.io"], httproutes=[refs]).found == ()
-
-
-def test_what_gives_a_service_traffic_is_found_in_all_kinds_that_the_cluster_serves() -> None:
-    refs = {"metadata": {"name": "a"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
-    shop = {"metadata": {"name": "b"}, "spec": {"defaultBackend": {"service": {"name": "v1"}}}}
-    found = found_users(ingresses=[shop], tlsroutes=[refs])
-    assert found == ServiceUsers(START, "v1", ("Ingress b", "TLSRoute a"))
-    assert found_users() == ServiceUsers(START, "v1")
-
-
-@pytest.mark.parametrize("version", ["v1/", "v1alpha3/", "v1alpha2/"])
-def test_a_route_is_found_in_whatever_version_it_is_served(version: str) -> None:
-    refs = {"metadata": {"name": "a"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
-    found = asyncio.run(find_users(cast("Api", Listing({"udproutes": [refs]}, version)), "ns", "v1", lambda: START))
-    assert found.found == ("UDPRoute a",)
-
-
-def test_a_kind_that_may_not_be_listed_is_not_known_and_another_failure_is_one() -> None:
-    assert "may not list grpcroutes" in found_users(grpcroutes=ApiError(403, "Forbidden", "no")).unknown
-    with pytest.raises(ApiError):
-        found_users(grpcroutes=ApiError(500, "InternalError", "no"))

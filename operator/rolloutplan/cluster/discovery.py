@@ -47,6 +47,14 @@ async def find(api: Reader, place: paths.Kind) -> Found:
     return Found(None, tuple([each for each in rest if await _serves(api, place._replace(version=each))]))
 
 
+async def offered(api: Reader) -> dict[str, tuple[str, ...]]:
+    """Return the versions that are served of each group; the core group has no name. Raises ApiError."""
+    found = safe_get.items(await api.get("/apis"), "groups")
+    versions = {safe_get.text(group, "name"): safe_get.items(group, "versions") for group in found}
+    named = {group: tuple(safe_get.text(each, "version") for each in those) for group, those in versions.items()}
+    return {**named, "": ("v1",)}
+
+
 async def _versions(api: Reader, group: str) -> list[str]:
     found = await _get(api, f"/apis/{group}" if group else "/api")
     return [each if isinstance(each, str) else safe_get.text(each, "version") for each in found.get("versions") or ()]

@@ -59,7 +59,7 @@ from rolloutplan.engine.model.snapshot import (
     ServiceUsers,
     Snapshot,
 )
-from rolloutplan.loop import preflight
+from rolloutplan.loop import preflight, users
 from rolloutplan.loop.limiter import Priority
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.metrics.base import Provider
@@ -299,7 +299,7 @@ class Executor:
 
     async def _find_users(self, effect: Effect, work: FindUsers) -> ServiceUsers:
         client, namespace = self._client(Priority.READS), effect.snapshot.plan.namespace
-        return await preflight.find_users(client, namespace, work.service, now, self._store.routes_followed())
+        return await users.find_users(client, self._store.kinds, namespace, work.service, now)
 
     async def _query_once(self, effect: Effect, work: QueryOnce) -> QueryResult:
         found, provider = self._source(effect.snapshot)

@@ -6,14 +6,14 @@ The data comes from the API server and the metric source; loop/executor.py retur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.cluster import accounts, paths, pods, scale, users, workloads
+from rolloutplan.cluster import accounts, paths, pods, scale, workloads
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.grants import Grants
@@ -24,7 +24,6 @@ from rolloutplan.engine.model.snapshot import (
     Pods,
     PreflightResult,
     QueryResult,
-    ServiceUsers,
     ServiceView,
     Snapshot,
     WorkloadView,
@@ -160,42 +159,6 @@ async def check_gate(questions: Iterable[QueryOnce], source_for: SourceFor, now:
         )
     )
     return GateAnswers(now, {question: each.verdict for question, each in zip(queries, results, strict=True)})
-
-
-async def find_users(
-    api: ResourceClient,
-    namespace: str,
-    service: str,
-    clock: Callable[[], datetime],
-    watched: Collection[str] = (),
-) -> ServiceUsers:
-    """List all other kinds that can give a Service traffic than those whose resource is `watched`.
-
-    Raises ApiError, but not where a kind may not be listed.
-    """
-    found: list[str] = []
-    for kind, versions in users.KINDS.items():
-        if versions[0].resource in watched:
-            continue
-        try:
-            found += users.users(kind, await _list_served(api, versions, namespace), service)
-        except ApiError as error:
-            if error.status != HTTPStatus.FORBIDDEN:
-                raise
-            words = f"the operator may not list {versions[0].plural}: give it that right (the chart does)"
-            return ServiceUsers(clock(), service, unknown=words)
-    return ServiceUsers(clock(), service, tuple(found))
-
-
-async def _list_served(api: ResourceClient, versions: Iterable[paths.Kind], namespace: str) -> Mapping[str, Any]:
-    """The list of a kind in the first version that is served; empty where none is."""
-    for version in versions:
-        try:
-            return await api.list(paths.path(version, namespace))
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-    return {}
 
 
 async def query_once(

@@ -117,6 +117,10 @@ class RouteKinds:
 
     # ---- resources -------------------------------------------------------------------------------------------------
 
+    def resources(self) -> list[str]:
+        """Return the resources on which there are kinds, as they are now."""
+        return sorted(self._on)
+
     def on(self, resource: str) -> tuple[RouteKind, ...]:
         """Return the kinds that read objects of a resource, as they are now."""
         return self._on.get(resource, ())

@@ -80,7 +80,6 @@ SOURCES, CLUSTER_SOURCES = paths.SOURCES.resource, paths.CLUSTER_SOURCES.resourc
 POLICIES, NAMESPACES = paths.POLICIES.resource, paths.NAMESPACES.resource
 OWN_KINDS = paths.ROUTE_KINDS.resource
 TEMPLATES, CLUSTER_TEMPLATES = paths.TEMPLATES.resource, paths.CLUSTER_TEMPLATES.resource
-INGRESSES = "ingresses.networking.k8s.io"
 ENDPOINTS = paths.ENDPOINT_SLICES.resource
 """Of all slices of a Service together; the name is that of the Service."""
 
@@ -452,14 +451,6 @@ class Store:
     def routes_wanted(self) -> dict[str, paths.Kind]:
         """Return the resources of the kinds that plans name, each in all versions that can be read."""
         return {resource: self.kinds.at(resource) for resource in self._uses.kinds() if self.kinds.reads(resource)}
-
-    def routes_followed(self) -> frozenset[str]:
-        """Return the resources of which every route is known by the Services that it gives traffic.
-
-        Of an Ingress only the kinds that weigh are read, and not the Service to which a path of it leads.
-        """
-        followed = {each for each in self.routes_wanted() if not self.routers.in_trouble(each)}
-        return frozenset(followed - {INGRESSES})
 
     def routes_listed(self, resource: str) -> frozenset[str]:
         """Record that all objects of a resource are known; return the plans that waited for it."""

@@ -105,13 +105,8 @@ podAntiAffinity:
 # Traffic: one JSON Patch, which tests the weights that it replaces. `get`: read again after such a test has failed.
 {{- include "rolloutplan.routerRules" . }}
 {{- if or .Values.jobs.enabled .Values.scaling.enabled }}
-# What else may give the old Service traffic, before it is removed.
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [httproutes, grpcroutes, tcproutes, tlsroutes, udproutes]
-  verbs: [list]
-- apiGroups: [networking.k8s.io]
-  resources: [ingresses]
-  verbs: [list]
+# What else may give the old Service traffic, before it is removed: the kinds of route in groups that the cluster serves.
+{{- include "rolloutplan.userRules" . }}
 {{- end }}
 # Both sides of a plan: ready pods, why other pods are not ready, whether the Services exist and what they select.
 - apiGroups: [apps]
@@ -159,6 +154,30 @@ podAntiAffinity:
 {{- end -}}
 
 {{- /* The rights on the kinds of route in `routers`, each rule once: several kinds may be on one resource. */ -}}
+{{- define "rolloutplan.userRules" -}}
+{{- $known := .Files.Get "routers.yaml" | fromYaml }}
+{{- $served := dict }}
+{{- range .Capabilities.APIVersions }}
+{{- $_ := set $served (splitList "/" . | first) true }}
+{{- end }}
+{{- range .Values.routers }}
+{{- $_ := set $served (first (first (get $known .)).apiGroups) true }}
+{{- end }}
+{{- $resources := dict }}
+{{- range $known }}
+{{- $rule := first . }}
+{{- $group := first $rule.apiGroups }}
+{{- if and $group (hasKey $served $group) }}
+{{- $_ := set $resources $group (concat (get $resources $group | default list) $rule.resources | uniq) }}
+{{- end }}
+{{- end }}
+{{- range $group, $names := $resources }}
+- apiGroups: [{{ $group }}]
+  resources: [{{ join ", " $names }}]
+  verbs: [list]
+{{- end }}
+{{- end -}}
+
 {{- define "rolloutplan.routerRules" -}}
 {{- $known := .Files.Get "routers.yaml" | fromYaml }}
 {{- $rules := list }}

@@ -75,7 +75,7 @@ class CheckGate:
 
 @dataclass(frozen=True, slots=True)
 class FindUsers:
-    """Look for objects of the kinds that no watch follows which give a Service of the namespace traffic."""
+    """Look for objects of any kind of route that give a Service of the namespace traffic."""
 
     service: str
 

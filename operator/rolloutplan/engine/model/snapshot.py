@@ -378,7 +378,7 @@ class GateAnswers:
 
 @dataclass(frozen=True, slots=True)
 class ServiceUsers:
-    """What gives a Service traffic, of the kinds that no watch follows."""
+    """What gives a Service of the namespace traffic, of all kinds of route."""
 
     at: datetime
     service: str
@@ -609,7 +609,7 @@ class Snapshot:
     """The other plans in each concurrency group of this plan; looked up only before a run."""
     gate_answers: GateAnswers | None = None
     users: ServiceUsers | None = None
-    """What gives the old Service traffic other than HTTPRoutes, as last read; looked up only before a removal."""
+    """What gives the old Service traffic, as last read; looked up only before a removal."""
     job: JobView | None = None
     """The Job of the current task, as last read."""
     jobs_stopped: JobsStopped | None = None

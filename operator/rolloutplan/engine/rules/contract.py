@@ -64,7 +64,7 @@ def stay_contract_failed(snapshot: Snapshot) -> ReconcileResult | None:
 
 
 def find_users(snapshot: Snapshot) -> ReconcileResult | None:
-    """Before a task of the removal, look for what no watch shows: other kinds that give the old Service traffic.
+    """Before a task of the removal, look through all kinds of route for what gives the old Service traffic.
 
     It is above `hold_contract`, which holds for what was found, and waits until nothing else blocks. Where both sides
     are behind one Service, that goes on being used.

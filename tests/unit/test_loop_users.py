@@ -1,0 +1,135 @@
+"""What gives a Service traffic, listed of every kind of route before a removal: what cannot be known is said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from rolloutplan.api.limits import UNREAD
+from rolloutplan.api.route_kinds import BUILT_IN
+from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.model.snapshot import ServiceUsers
+from rolloutplan.loop import users
+from rolloutplan.loop.route_watch import CHUNK
+from rolloutplan.loop.routes import RouteKinds
+from tests.world import START
+
+ROUTE = {"metadata": {"name": "a", "namespace": "ns"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
+LONE = {"metadata": {"name": "b", "namespace": "ns"}, "spec": {"http": [{"route": [{"destination": {"host": "v1"}}]}]}}
+INGRESS = {"metadata": {"name": "c", "namespace": "ns"}, "spec": {"defaultBackend": {"service": {"name": "v1"}}}}
+OWN = {
+    "metadata": {"name": "ours"},
+    "spec": {
+        "group": "example.net", "versions": ["v1"], "resource": "routes", "rules": {"spec.to[]": "services[]"},
+        "name": ["name"], "weight": "weight", "accepted": {"settle": "2s"},
+    },
+}  # fmt: skip
+RESOURCES = {name: f"{spec.resource}.{spec.group}" for name, spec in BUILT_IN.items()}
+FORBIDDEN = ApiError(403, "Forbidden", "no")
+
+
+@dataclass
+class Cluster:
+    """An API server with these objects of each resource of every kind of route; `versions` are those of all groups."""
+
+    answers: Mapping[str, list[Any] | ApiError]
+    versions: tuple[str, ...] = tuple({version for spec in BUILT_IN.values() for version in spec.versions})
+    groups: tuple[str, ...] = tuple({spec.group for spec in BUILT_IN.values()} | {"example.net"})
+    asked: list[str] = field(default_factory=list)
+    slow: float = 0.0
+
+    async def get(self, path: str) -> dict[str, Any]:
+        assert path == "/apis"
+        served = [{"version": version} for version in self.versions]
+        return {"groups": [{"name": group, "versions": served} for group in self.groups]}
+
+    async def list(self, path: str, *, timeout: float | None = None, **query: str) -> dict[str, Any]:
+        await asyncio.sleep(self.slow)
+        *_, group, version, _, namespace, plural = path.split("/")
+        assert (group in self.groups, version in self.versions, namespace) == (True, True, "ns")
+        self.asked.append(f"{plural}.{group}")
+        answer = self.answers.get(f"{plural}.{group}", ApiError(404, "NotFound", "no such kind"))
+        if isinstance(answer, ApiError):
+            raise answer
+        start, limit = int(query.get("continue", 0)), int(query["limit"])
+        rest = {"continue": str(start + limit)} if len(answer) > start + limit else {}
+        return {"items": answer[start : start + limit], "metadata": rest}
+
+
+def found(cluster: Cluster, kinds: RouteKinds | None = None) -> ServiceUsers:
+    return asyncio.run(users.find_users(cast("Api", cluster), kinds or RouteKinds(), "ns", "v1", lambda: START))
+
+
+def answer(**answers: list[Any] | ApiError) -> ServiceUsers:
+    return found(Cluster({RESOURCES[name]: each for name, each in answers.items()}))
+
+
+def test_what_gives_a_service_traffic_is_found_in_all_kinds_that_the_cluster_serves() -> None:
+    seen = answer(SkipperIngress=[INGRESS], TLSRoute=[ROUTE], VirtualService=[LONE])
+    assert seen.found == ("Ingress c", "TLSRoute a", "VirtualService b")
+    assert answer() == ServiceUsers(START, "v1")
+
+
+def test_every_resource_is_asked_for_once_and_no_group_that_is_not_served() -> None:
+    cluster = Cluster({resource: [] for resource in RESOURCES.values()})
+    assert found(cluster) == ServiceUsers(START, "v1")
+    assert sorted(cluster.asked) == sorted({*RESOURCES.values()})
+    istio = Cluster({}, groups=("networking.istio.io",), versions=("v1",))
+    found(istio)
+    assert istio.asked == ["virtualservices.networking.istio.io"]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha3", "v1alpha2"])
+def test_a_route_is_found_in_whatever_version_it_is_served(version: str) -> None:
+    assert found(Cluster({RESOURCES["TLSRoute"]: [ROUTE]}, (version,))).found == ("TLSRoute a",)
+
+
+def test_all_pages_of_a_list_are_looked_at() -> None:
+    others = [{"metadata": {"name": f"r{number}"}} for number in range(2 * CHUNK)]
+    assert answer(HTTPRoute=[*others, ROUTE]).found == ("HTTPRoute a",)
+    canary = {"metadata": {"name": "canary"}, "spec": {"prefix": "/", "service": "v2", "weight": 100}}
+    main = {"metadata": {"name": "main"}, "spec": {"prefix": "/", "service": "v1"}}
+    assert answer(Mapping=[main, *others]).found == ("Mapping main",)
+    assert answer(Mapping=[main, *others, canary]).found == (), "it has all, on another page"
+
+
+def test_kinds_that_may_not_be_listed_are_named_together_and_do_not_hide_what_others_give() -> None:
+    seen = answer(HTTPRoute=[ROUTE], GRPCRoute=FORBIDDEN, IngressRoute=FORBIDDEN)
+    assert seen.found == ("HTTPRoute a",)
+    assert seen.unknown.startswith(
+        "the operator may not list grpcroutes.gateway.networking.k8s.io, ingressroutes.traefik.io: give it that right"
+    )
+    every = found(Cluster(dict.fromkeys(RESOURCES.values(), FORBIDDEN)))
+    assert f" and {len({*RESOURCES.values()}) - 5} more: " in every.unknown
+    assert len(every.unknown) < 512
+
+
+def test_any_other_failure_is_one() -> None:
+    with pytest.raises(ApiError):
+        answer(GRPCRoute=ApiError(500, "InternalError", "no"))
+
+
+def test_a_kind_of_the_clusters_own_is_looked_at_too() -> None:
+    kinds = RouteKinds()
+    kinds.put(OWN)
+    routes = [
+        {"metadata": {"name": "d", "namespace": "ns"}, "spec": {"to": [{"services": [{"name": "v1", "weight": 1}]}]}}
+    ]
+    assert found(Cluster({"routes.example.net": routes}), kinds).found == ("ours d",)
+    denied = found(Cluster({"routes.example.net": FORBIDDEN}), kinds).unknown
+    assert "may not list routes.example.net: give it that right by a ClusterRole" in denied
+
+
+def test_an_object_that_was_too_large_to_read_is_not_taken_for_one_that_names_nothing() -> None:
+    large = {"metadata": {"name": "large", "namespace": "ns"}, UNREAD: "spec: 700 KiB are too large to read"}
+    assert answer(HTTPRoute=[large]).unknown == "HTTPRoute large cannot be read: make it smaller, or remove it"
+
+
+def test_lists_that_take_too_long_are_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "LISTED_WITHIN", 0.01)
+    seen = found(Cluster({RESOURCES["HTTPRoute"]: []}, slow=1))
+    assert "took more than 0.01 s, and are asked again" in seen.unknown

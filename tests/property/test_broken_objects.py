@@ -344,7 +344,7 @@ def twin(store: Store) -> Store:
     """Another store in which all is the same so far, and that takes an object whatever version it has."""
     same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
     same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
-    same._uses, same._queues, same._held_routes = copy.deepcopy((store._uses, store._queues, store._held_routes))
+    same._uses, same._queues, same._held = copy.deepcopy((store._uses, store._queues, store._held))
     same._objects, same.endpoints = copy.deepcopy((store._objects, store.endpoints))
     same._versions = Versions()
     return same

@@ -815,6 +815,12 @@ DENIED = [
     ("resume", "create it again first", two_routes, lambda w: w.routes.pop("api")),
     ("resume", "weight 0", judging(), drift({"v1": 0, "v2": 0})),
     ("revert", "plan ns/other uses the route now: abort that plan first", succeeded, put(route_conflicts=(RIVAL,))),
+    (
+        "revert",
+        "plan ns/other sizes Deployment v1 now: abort that plan first",
+        succeeded,
+        put(route_conflicts=(replace(RIVAL, routes=frozenset(), sizes=frozenset({"v1"})),)),
+    ),
     ("revert", "there is nothing to restore", succeeded, lambda w: w.routes.clear()),
 ]
 

@@ -66,6 +66,17 @@ def test_a_plan_that_moves_the_same_object_as_another_kind_is_refused_with_both_
     world.until(P.JUDGING)
 
 
+def test_a_plan_waits_for_one_that_sizes_its_deployment() -> None:
+    """Where the number of pods is a weight, two plans that write it would push each other's."""
+    rival = RouteConflict("ns/other", frozenset(), True, False, START, "0", sizes=frozenset({"v1"}))
+    world = World(route_conflicts=(rival,))
+    world.advance(m(1))
+    assert (world.phase, world.status.reason, world.moves) == (P.PENDING, "Conflict", [])
+    assert world.status.message.startswith("Deployment v1 is sized by plan ns/other too, and its number of pods is a ")
+    world.route_conflicts = ()
+    world.until(P.JUDGING)
+
+
 def test_rules_that_hold_different_services_need_no_names() -> None:
     second = {**OTHER_SIDES, "traffic.routes[0].rules": []}
     pair = on_rules([OLD_WEIGHTS, W], first={"traffic.routes[0].rules": []}, second=second)

@@ -300,6 +300,48 @@ def test_whose_turn_it_may_be_is_looked_at_when_another_plan_moves_on(event: str
     assert touched == {"shop/first"} | ({KEY} if waits else set())
 
 
+def by_pods(service: str) -> Raw:
+    routes = [{"kind": "Replicas", "name": service}]
+    return {"old.service": service, "new.service": service, "traffic.routes": routes}
+
+
+BY_PODS: Raw = by_pods("all")
+AFTER: Raw = {"contract": {"scaleOld": 0}}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "sizes"),
+    [
+        (BY_PODS, by_pods("other"), {"checkout-v1", "checkout-v2"}),
+        (BY_PODS, {**AFTER, "traffic.routes[0].name": "other"}, {"checkout-v1"}),
+        ({**AFTER, "traffic.routes[0].name": "other"}, BY_PODS, {"checkout-v1"}),
+        (BY_PODS, {"expand": {"scale": {"new": "MatchOld"}}, "traffic.routes[0].name": "other"}, {"checkout-v2"}),
+        (BY_PODS, {"traffic.routes[0].name": "other"}, set()),
+        (AFTER, {**AFTER, "traffic.routes[0].name": "other"}, set()),
+        (BY_PODS, {**AFTER, "old.deployment": "checkout-v0", "traffic.routes[0].name": "other"}, set()),
+    ],
+    ids=[
+        "both by Replicas",
+        "one is scaled down",
+        "the other way round",
+        "one is scaled up",
+        "the other sizes nothing",
+        "no weight of either",
+        "another one",
+    ],
+)
+def test_plans_that_size_one_deployment_know_of_each_other(ours: Raw, theirs: Raw, sizes: set[str]) -> None:
+    store = Store()
+    store.apply(PLANS, "ADDED", plan(changes=ours))
+    touched = store.apply(PLANS, "ADDED", plan("rival", changes=theirs, status={"phase": "Judging"}))
+    found = [(each.key, set(each.sizes)) for each in store.route_conflicts(store.plans[KEY])]
+    assert found == ([("shop/rival", sizes)] if sizes else [])
+    assert not sizes or KEY in touched
+    ends = store.apply(PLANS, "MODIFIED", plan("rival", version=2, changes=theirs, status={"phase": "Succeeded"}))
+    assert store.route_conflicts(store.plans[KEY]) == ()
+    assert not sizes or KEY in ends
+
+
 GRPCROUTES = place_of(ROUTE_KINDS["GRPCRoute"]).resource
 
 

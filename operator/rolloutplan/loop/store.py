@@ -28,7 +28,6 @@ from rolloutplan.api.route import RouteId
 from rolloutplan.api.spec import SpecError
 from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
 from rolloutplan.api.text_format import DNS_LABEL
-from rolloutplan.api.traffic import RouteRef
 from rolloutplan.cluster import paths, plans, workloads
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable
@@ -57,14 +56,16 @@ from rolloutplan.loop.routers import Routers, Trouble
 from rolloutplan.loop.routes import ALL, NONE_KEPT, RouteKinds
 from rolloutplan.loop.shared import ALL_TEMPLATES, Change, SharedObjects
 from rolloutplan.loop.stored_plan import (
+    Claims,
     Plan,
     called_in,
+    claimed,
+    claims_of,
     dependencies,
     flag_of,
     keeps,
     queue_entry,
     route_conflict,
-    rules_named,
     services_of,
     sides_of,
     spec_size,
@@ -140,10 +141,10 @@ class Store:
     _queues: Queues = field(default_factory=Queues)
     _conflicts: dict[str, RouteConflict] = field(default_factory=dict)
     """The plans that hold their routes, or are about to, in the form that other plans on these routes need."""
-    _rules_named: dict[str, tuple[RouteRef, ...]] = field(default_factory=dict)
-    """The routes of each of these plans, with the rules that it names."""
-    _held_routes: Uses = field(default_factory=Uses)
-    """The routes of the plans in `_conflicts`."""
+    _claims: dict[str, Claims] = field(default_factory=dict)
+    """What each of these plans claims."""
+    _held: Uses = field(default_factory=Uses)
+    """The objects of which the plans in `_conflicts` claim a part."""
 
     def __post_init__(self) -> None:
         self._shared.hosts = self.source_hosts
@@ -571,14 +572,15 @@ class Store:
         plan = self.plans.get(key)
         affected = self._queues.put(key, queue_entry(plan) if plan else None)
         before, conflict = self._conflicts.pop(key, None), route_conflict(plan) if plan else None
-        rules_before, rules = self._rules_named.pop(key, ()), rules_named(plan) if plan else ()
+        claims_before, claims = self._claims.pop(key, Claims()), claims_of(plan) if plan else Claims()
         if conflict is not None:
-            self._conflicts[key], self._rules_named[key] = conflict, rules
-        if conflict == before and rules == rules_before:
+            self._conflicts[key], self._claims[key] = conflict, claims
+        if conflict == before and claims == claims_before:
             return affected
-        routes = self._held_routes.of(key) | (route_idents(plan, self.kinds) if plan and conflict else frozenset())
-        self._held_routes.put(key, route_idents(plan, self.kinds) if plan and conflict else frozenset())
-        sharers = (each for each in self._uses.users(*routes) if self.plans[each].status.phase in BEFORE_WEIGHTS)
+        objects = claimed(plan, self.kinds) if plan and conflict else frozenset()
+        touched = self._held.of(key) | objects
+        self._held.put(key, objects)
+        sharers = (each for each in self._uses.users(*touched) if self.plans[each].status.phase in BEFORE_WEIGHTS)
         return affected.union(sharers)
 
     def _resolve_templates(self, plan: Plan) -> None:
@@ -682,21 +684,26 @@ class Store:
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:
-        """Return the other plans that hold a route of this one, or are about to, with the rules that they move."""
-        keys = self._held_routes.users(*route_idents(plan, self.kinds)) - {plan.view.key}
-        ours = by_object(plan, self.kinds)
-        return tuple(self._for(ours, self._conflicts[key]) for key in sorted(keys))
+        """Return the other plans that hold a route of this one, or are about to, with the rules that they move.
 
-    def _for(self, ours: Mapping[Id, RouteId], conflict: RouteConflict) -> RouteConflict:
-        """Return what another plan moves of these routes: the rules, or the same object as another kind of route."""
+        So do those that size a Deployment of which the number of pods is a weight.
+        """
+        keys = self._held.users(*claimed(plan, self.kinds)) - {plan.view.key}
+        found = (self._for(plan, self._conflicts[key]) for key in sorted(keys))
+        ours = frozenset(route_idents(plan, self.kinds))
+        return tuple(each for each in found if each.sizes or ours & self._held.of(each.key))
+
+    def _for(self, asking: Plan, conflict: RouteConflict) -> RouteConflict:
+        """Return what another plan moves of what one does: the rules, the same object as another kind, and sizes."""
         plan = self.plans[conflict.key]
-        others = other_kinds(ours, by_object(plan, self.kinds))
+        others = other_kinds(by_object(asking, self.kinds), by_object(plan, self.kinds))
         found = {
             route: rules_of(view, plan.view.written, plan.status.weights)
             for route, view in self.routes_of(plan).items()
         }
         moved = {route: rules for route, rules in found.items() if rules is not None}
-        return replace(conflict, rules=moved, others=others)
+        sizes = claims_of(asking).both_size(self._claims[conflict.key])
+        return replace(conflict, rules=moved, others=others, sizes=sizes)
 
     def routes_of(self, plan: Plan) -> dict[RouteId, RouteView]:
         """Return the routes of a plan that exist, as the plan sees them."""

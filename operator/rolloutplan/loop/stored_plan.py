@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rolloutplan.api.limits import MAX_BEGUN, MAX_PLAN, size_of
 from rolloutplan.api.reasons import HoldReason, StatusReason
-from rolloutplan.api.route import RouteId
+from rolloutplan.api.route import REPLICAS, RouteId
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import RUNNING, STARTING, Phase, Status
 from rolloutplan.api.traffic import RouteRef
@@ -152,6 +152,35 @@ def route_conflict(plan: Plan) -> RouteConflict | None:
     )
 
 
-def rules_named(plan: Plan) -> tuple[RouteRef, ...]:
-    """Return the routes of a plan with the rules that it names."""
-    return plan.view.written.traffic.routes if plan.view.written is not None else ()
+class Claims(NamedTuple):
+    """What of a plan another one must not move at the same time."""
+
+    routes: tuple[RouteRef, ...] = ()
+    """With the rules that it names."""
+    by_pods: frozenset[str] = frozenset()
+    """The Deployments whose sizes are its weights."""
+    sized: frozenset[str] = frozenset()
+    """These, and those that it scales before or after its run."""
+
+    def both_size(self, other: Claims) -> frozenset[str]:
+        """Return the Deployments that both plans size, where these are the weights of one of them."""
+        return (self.by_pods & other.sized) | (self.sized & other.by_pods)
+
+
+def claims_of(plan: Plan) -> Claims:
+    """Return what a plan claims, in a run what it began with."""
+    spec, weights = plan.view.written, plan.status.weights
+    if spec is None:
+        return Claims()
+    kinds = {*(ref.kind for ref in spec.traffic.routes), *(route.kind for route in weights.snapshot)}
+    began = {weights.old, weights.new} - {""} if weights.snapshot else set()
+    by_pods = {*spec.names, *began} if REPLICAS in kinds else set()
+    new = {spec.new.deployment} if spec.expand.scale.new != "None" else set()
+    old = {spec.old.deployment} if spec.contract.scale_old is not None else set()
+    return Claims(spec.traffic.routes, frozenset(by_pods), frozenset(by_pods | new | old))
+
+
+def claimed(plan: Plan, kinds: RouteKinds) -> frozenset[Id]:
+    """Return the objects of which plans must not move the same part at the same time."""
+    sized = ((paths.DEPLOYMENTS.resource, plan.view.namespace, name) for name in claims_of(plan).sized)
+    return frozenset((*route_idents(plan, kinds), *sized))

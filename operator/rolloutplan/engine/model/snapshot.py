@@ -403,6 +403,8 @@ class RouteConflict:
     """The indexes of the rules that it moves, by route; a route that is missing here is its as a whole."""
     others: Mapping[RouteId, RouteId] = field(default_factory=dict)
     """The routes of the plan that asks which are one object with a route of this one, but of another kind."""
+    sizes: frozenset[str] = frozenset()
+    """The Deployments that both plans size, where the number of pods is a weight of one of them."""
 
     def meets(self, route: RouteId, rules: frozenset[int] | None) -> bool:
         """Whether it moves any of these rules of a route; None stands for all of them."""

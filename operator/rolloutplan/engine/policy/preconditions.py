@@ -13,7 +13,7 @@ from typing import Final
 from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration, format_weight
 from rolloutplan.api.reasons import HoldReason, Reason, StatusReason
-from rolloutplan.api.route import RouteId
+from rolloutplan.api.route import REPLICAS, RouteId
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import STARTING, Paused, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.analysis.availability import scaled_to_zero
@@ -276,12 +276,22 @@ def _route_conflict(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | N
     ours = sorted({route.id for route in spec.traffic.routes})
     for conflict in snapshot.route_conflicts:
         shared = meets_on(snapshot, conflict, ours)
+        if conflict.sizes and not shared and _has_priority(conflict, snapshot):
+            return UnmetPrecondition(HoldReason.CONFLICT, _sized(conflict), TransitionName.BLOCKED)
         if shared and _has_priority(conflict, snapshot):
             words = _in_use(conflict, shared)
             if any(len(snapshot.routes[route].rules) > 1 for route in shared if route in snapshot.routes):
                 words = f"{words}; plans that move other rules run side by side (traffic.routes[].rules)"
             return UnmetPrecondition(HoldReason.CONFLICT, words, TransitionName.BLOCKED)
     return None
+
+
+def _sized(conflict: RouteConflict) -> str:
+    """That another plan sizes the same Deployments, and what to do."""
+    sized = ", ".join(sorted(conflict.sizes))
+    words = f"Deployment {sized} is sized by plan {conflict.key} too, and its number of pods is a weight ({REPLICAS})"
+    fix = "leave expand.scale and contract.scaleOld out of the plan that moves no Replicas"
+    return f"{words}: wait until that plan ends, or delete it; or {fix}"
 
 
 def _in_use(conflict: RouteConflict, shared: Sequence[RouteId]) -> str:

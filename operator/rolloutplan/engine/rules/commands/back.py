@@ -83,8 +83,12 @@ def _deny_rollback_to_nobody(snapshot: Snapshot) -> None:
 
 def deny_beside_rival(snapshot: Snapshot, routes: Collection[RouteId]) -> None:
     running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
-    if rival := next((each.key for each in running if meets_on(snapshot, each, routes)), None):
-        raise DeniedError(f"plan {rival} uses the route now: abort that plan first")
+    for rival in running:
+        if meets_on(snapshot, rival, routes):
+            raise DeniedError(f"plan {rival.key} uses the route now: abort that plan first")
+        if rival.sizes:
+            sized = ", ".join(sorted(rival.sizes))
+            raise DeniedError(f"plan {rival.key} sizes Deployment {sized} now: abort that plan first")
 
 
 def _snapshot_known(status: Status) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from rolloutplan.api.command import ANNOTATION, SENDER, Command, Verb, read_command
 from rolloutplan.cli.app import COMMANDS
-from rolloutplan.cli.main import main
+from rolloutplan.cli.main import complete, main
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop.options import Options
 from rolloutplan.metrics.access import SourceHosts
@@ -177,8 +177,10 @@ def test_each_command_has_a_token_of_its_own(cluster: Cluster) -> None:
 
 
 def test_the_namespace_may_be_chosen(cluster: Cluster) -> None:
-    main(["pause", "checkout", "-n", "other", "--wait", "0"])
-    assert cluster.patches[0][0] == f"{PLANS}/other/rolloutplans/checkout"
+    for option in (("-n", "other"), ("-nother",), ("-n=other",), ("--namespace", "other"), ("--namespace=other",)):
+        main(["pause", "checkout", *option, "--wait", "0"])
+    assert {path for path, *_ in cluster.patches} == {f"{PLANS}/other/rolloutplans/checkout"}
+    assert len(cluster.patches) == 5
 
 
 def test_it_looks_until_the_answer_is_there(cluster: Cluster) -> None:
@@ -611,3 +613,23 @@ def test_a_plan_that_does_not_exist_is_answered_with_the_nearest_names(
     assert main(["abort", "checkout"]) == 1
     words = "there is no RolloutPlan checkout in namespace shop: did you mean checkout-v2?"
     assert capsys.readouterr().err == f"rolloutplan: {words}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [(["abort", "ch"], ["checkout-v2"]), (["undo", ""], ["cart", "checkout-v2"]), (["crds", "x"], [])],
+    ids=" ".join,
+)
+def test_kubectl_completes_the_names_of_plans(
+    cluster: Cluster,
+    typed: list[str],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    cluster.names = ("cart", "checkout-v2")
+    for name in ("_ROLLOUTPLAN_COMPLETE", "_TYPER_COMPLETE_FISH_ACTION", "_TYPER_COMPLETE_ARGS"):
+        monkeypatch.setenv(name, "")  # so that it is taken away again
+    monkeypatch.setattr("sys.argv", ["kubectl_complete-rolloutplan", *typed])
+    assert complete() == 0
+    assert capfd.readouterr().out.splitlines() == [*words, ":4"]

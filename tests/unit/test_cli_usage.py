@@ -1,6 +1,9 @@
 """What the command line says when it is called wrongly, and what its help shows."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +80,54 @@ def test_the_help_of_every_command_has_an_example_that_can_be_parsed(
     assert ended.value.code == 0
     assert f"\nexample: rolloutplan {command} " in said
     assert said.startswith(f"usage: rolloutplan {command} ")
+
+
+# ---- start and completion --------------------------------------------------------------------------------------------
+
+
+def test_the_help_imports_no_more_than_it_needs() -> None:
+    """A third of a second, on any machine, is what these would take alone."""
+    program = (
+        "import sys; from rolloutplan.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print([name for name in sys.modules if name.split('.')[0] in"
+        " ('aiohttp', 'kubernetes', 'kopf', 'pydantic', 'rich', 'yaml')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def completed(typed: str, **environment: str) -> list[str]:
+    """What fish is told for what was typed."""
+    asked = {
+        "_ROLLOUTPLAN_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": typed,
+    }
+    command = [sys.executable, "-m", "rolloutplan"]
+    environment = {**os.environ, **asked, **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return [line.split("\t")[0] for line in done.stdout.splitlines() if line]
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("rolloutplan ab", ["abort"]),
+        ("rolloutplan cr", []),
+        ("rolloutplan lint -o ", ["text", "json", "github"]),
+        ("rolloutplan abort --re", ["--reason"]),
+        ("rolloutplan abort ch", []),
+    ],
+)
+def test_what_is_completed_without_a_cluster(typed: str, words: list[str]) -> None:
+    assert completed(typed, KUBECONFIG="/dev/null") == words
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_each_shell_calls_the_program(shell: str) -> None:
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "rolloutplan", "--show-completion", shell]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"_ROLLOUTPLAN_COMPLETE=complete_{shell}" in done.stdout

@@ -47,6 +47,7 @@ def test_the_wheel_has_every_module_and_both_commands(wheel: Path) -> None:
     ]
     for command in ("rolloutplan", "kubectl-rolloutplan"):
         assert f"{command} = rolloutplan.cli.main:main" in scripts
+    assert "kubectl_complete-rolloutplan = rolloutplan.cli.main:complete" in scripts
     assert f"Version: {__version__}" in metadata
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
@@ -34,9 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CLOSED_PIPE
 
 
+def complete() -> int:
+    """Complete what was typed for kubectl, which calls this as kubectl_complete-rolloutplan.
+
+    Its lines are those of fish: a name, a tab and words. The 4 says that names of files are no completions.
+    """
+    os.environ |= {
+        _COMPLETION: "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": shlex.join(["rolloutplan", *sys.argv[1:]]).removesuffix("''"),
+    }
+    said = StringIO()
+    with redirect_stdout(said), suppress(SystemExit):
+        main([])
+    print(*filter(None, said.getvalue().splitlines()), ":4", sep="\n")
+    return 0
+
+
 def _run(arguments: list[str]) -> int:
     name = "kubectl rolloutplan" if Path(sys.argv[0]).stem == "kubectl-rolloutplan" else "rolloutplan"
-    commands = command_line(COMMANDS, "simulate plan.yaml --traffic 12/s")
+    example = "simulate plan.yaml --traffic 12/s"
+    commands = command_line(COMMANDS, example, completion=name == "rolloutplan")  # kubectl completes by itself
     if _COMPLETION in os.environ:
         commands.main(prog_name="rolloutplan")
     try:

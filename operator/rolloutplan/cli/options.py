@@ -12,6 +12,7 @@ import typer
 from rolloutplan.api import suggestions
 from rolloutplan.api.quantities import parse_duration, parse_rate
 from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
+from rolloutplan.cli.completion import plan_names
 
 _DECIMAL: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{0,15})?|\.[0-9]{1,15}")
 
@@ -69,7 +70,7 @@ def namespace_option(words: str) -> Any:
 
 def plan_argument(words: str, metavar: str = "PLAN") -> Any:
     """The argument that names a plan, or several."""
-    return typer.Argument(metavar=metavar, parser=reads(DNS_NAME.read), help=words)
+    return typer.Argument(metavar=metavar, parser=reads(DNS_NAME.read), autocompletion=plan_names, help=words)
 
 
 Namespace: TypeAlias = Annotated[str | None, namespace_option("its namespace (default: the kubeconfig's)")]

@@ -24,10 +24,9 @@ from rolloutplan.api.resolve import Template, TemplateLookup, resolve
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Decision, Status
 from rolloutplan.api.template import read_template
-from rolloutplan.api.text_format import DNS_NAME
 from rolloutplan.cli import plot
 from rolloutplan.cli.files import format_diagnostic, read_files
-from rolloutplan.cli.options import Namespace, instant, reads
+from rolloutplan.cli.options import Namespace, instant, plan_argument, reads
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.session import session
 from rolloutplan.cli.table import table
@@ -80,9 +79,7 @@ class FailedError(Exception):
 
 
 def replay(
-    plan: Annotated[
-        str | None, typer.Argument(metavar="PLAN", parser=reads(DNS_NAME.read), help="a plan in the cluster")
-    ] = None,
+    plan: Annotated[str | None, plan_argument("a plan in the cluster")] = None,
     namespace: Namespace = None,
     file: Annotated[
         Path | None,

@@ -101,11 +101,18 @@ class Sending:
             async with asyncio.timeout(seconds):
                 await self._follow(alone=alone)
         except TimeoutError:
-            words = explain(self.lost) if self.lost else words
+            words = explain(self.lost) if self.lost else await self._why(words)
         except ApiError as error:
             outcome, words = Outcome.FAILED, explain(error)
         for target in self.waiting:
             self.tell(Answer(target, outcome, words))
+
+    async def _why(self, words: str) -> str:
+        """Say, where it is so, that the cluster is of another version than this program."""
+        from rolloutplan.cli.versions import crd_difference  # noqa: PLC0415 - an abort is not kept waiting for it
+
+        other = await crd_difference(self.cluster.api)
+        return f"{words}; {other}" if other else words
 
     async def _follow(self, *, alone: bool) -> None:
         """Watch until all have answered: one plan alone, which needs no right to list others, or all in one watch."""

@@ -5,7 +5,6 @@ Objects come from cli/files.py, timelines from tools/timeline.py; the result is 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from rolloutplan.cli.files import (
 )
 from rolloutplan.cli.objects import swapped
 from rolloutplan.cli.options import USUAL_BAD, USUAL_SCRAPE, Bad, Files, ScrapeInterval, reads, traffic_option
+from rolloutplan.cli.screen import show_objects
 from rolloutplan.cli.table import table
 from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.measurements import asks_both_sides
@@ -83,7 +83,7 @@ class _Simulated:
 
 def simulate(
     files: Files,
-    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output")] = "text",
+    output: Annotated[Literal["text", "json", "yaml"], typer.Option("-o", "--output")] = "text",
     scrape_interval: ScrapeInterval = USUAL_SCRAPE,
     traffic: Annotated[
         float | None, traffic_option("forecast how long predicates on counts take, and what has its minSamples")
@@ -120,8 +120,8 @@ def simulate(
                 line = timeline(whole.spec, assumed)
                 plans.append(_Simulated(found, whole.spec, assumed, line, problem, ended.get(id(found), "")))
     _print_errors(complaints, plans)
-    if output == "json":
-        print(json.dumps([_as_json(plan) for plan in plans], indent=2))
+    if output != "text":
+        show_objects([_as_json(plan) for plan in plans], output)
     else:
         print(printable("\n\n".join("\n".join(_as_text(plan)) for plan in plans)), end="\n" if plans else "")
     return UNREADABLE if cannot_all_be_read(unreadable) else FOUND if complaints or not plans else CLEAN

@@ -15,6 +15,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.printable import printable
 from rolloutplan.api.status import RUNNING, Status, read_status
 from rolloutplan.cli.options import namespace_option
+from rolloutplan.cli.screen import Output, show_objects
 from rolloutplan.cli.session import session
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
 from rolloutplan.cluster.client import Raw
@@ -26,6 +27,7 @@ NOTHING_LEFT, LEFT = 0, 1
 
 def uninstall(
     check: Annotated[bool, typer.Option("--check", help="list, and change nothing")],  # noqa: ARG001 - there is no other
+    output: Output = "text",
     namespace: Annotated[
         str | None,
         namespace_option("only this namespace (default: all)"),
@@ -36,12 +38,15 @@ def uninstall(
     Exit 0 where there are none, 1 where there are some or the cluster cannot be asked.
     """
     plans = asyncio.run(_plans(namespace))
-    left = [lines for raw in plans if (lines := [*_left(raw)])]
+    left = [(raw, lines) for raw in plans if (lines := [*_left(raw)])]
+    if output != "text":
+        show_objects([raw for raw, _ in left], output)
+        return LEFT if left else NOTHING_LEFT
     where = f"in namespace {namespace}" if namespace else "in the cluster"
     if not left:
         print(f"{len(plans)} plans {where}: no run is in progress and no finalizer is set, the operator can be removed")
         return NOTHING_LEFT
-    print(printable("\n".join(line for lines in left for line in lines)))
+    print(printable("\n".join(line for _, lines in left for line in lines)))
     print(f"{len(left)} of {len(plans)} plans {where} still need the operator: remove it when this check finds none")
     return LEFT
 

@@ -96,6 +96,13 @@ class _Plain:
 class Command(_Plain, TyperCommand):
     """One command, loaded."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, with -o=json as kubectl has it, which typer would read as the value "=json"."""
+        short = {name for each in self.params for name in each.opts if not name.startswith("--")}
+        return super().parse_args(
+            ctx, [f"{each[:2]}{each[3:]}" if each[:2] in short and each[2:3] == "=" else each for each in args]
+        )
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -141,9 +148,10 @@ class Commands(_Plain, TyperGroup):
         return ctx.fail(f'"{given}" is not a command{f": {hint}" if hint else ""}\ncommands: {", ".join(shown)}')
 
 
-def command_line(entries: Iterable[Entry], example: str) -> Commands:
-    """Build the whole command line."""
+def command_line(entries: Iterable[Entry], example: str, *, completion: bool = True) -> Commands:
+    """Build the whole command line; with `completion`, also the options that install it in a shell."""
     app = typer.Typer(
+        add_completion=completion,
         cls=Commands,
         rich_markup_mode=None,
         no_args_is_help=True,

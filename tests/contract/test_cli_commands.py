@@ -1,0 +1,137 @@
+"""The command line on a real API server: commands to many plans at once, rights, names, versions."""
+
+import asyncio
+import json
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rolloutplan.api.command import ANNOTATION, read_command
+from rolloutplan.cli.main import main
+from rolloutplan.cli.session import session
+from rolloutplan.cli.versions import crd_difference, own_schema
+from tests.bed import objects
+from tests.bed.api import MERGE_PATCH
+from tests.bed.bed import Bed
+from tests.refusals import PLAN
+
+CRDS = Path(__file__).parents[2] / "deploy" / "crds"
+NAMESPACE = "commanded"
+PLANS = f"/apis/rolloutplan.dev/v1alpha1/namespaces/{NAMESPACE}/rolloutplans"
+TEAMS = {"cart-v7": "a", "checkout-v2": "a", "search-v3": "b"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plans(bed: Bed) -> None:
+    bed.kubectl("apply", "-f", str(CRDS))
+    bed.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    bed.apply(objects.namespace(NAMESPACE))
+    for name, team in TEAMS.items():
+        meta = {"namespace": NAMESPACE, "name": name, "labels": {"team": team}}
+        bed.apply({"apiVersion": "rolloutplan.dev/v1alpha1", "kind": "RolloutPlan", "metadata": meta, "spec": PLAN})
+
+
+@pytest.fixture(autouse=True)
+def _as_admin(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(bed.kubeconfig()))
+
+
+def commands(bed: Bed) -> dict[str, str]:
+    """The newest command of each plan, without its token."""
+    found = {plan["metadata"]["name"]: plan["metadata"].get("annotations", {}) for plan in bed.get(PLANS)["items"]}
+    return {name: read_command(every[ANNOTATION]).verb for name, every in found.items() if ANNOTATION in every}
+
+
+@contextmanager
+def answering(bed: Bed, reasons: dict[str, str]) -> Iterator[None]:
+    """Answer the commands of these plans as the operator does, each with a reason of its own."""
+    ended, seq = threading.Event(), time.time_ns() % 1_000_000_000
+
+    def answer() -> None:
+        done: set[str] = set()
+        while not ended.wait(0.05):
+            for plan in bed.get(PLANS)["items"]:
+                name, text = plan["metadata"]["name"], plan["metadata"].get("annotations", {}).get(ANNOTATION)
+                if text and text not in done and name in reasons:
+                    decision = {"seq": seq, "at": "2026-03-01T09:00:00Z", "token": read_command(text).token}
+                    decision |= {"reason": reasons[name], "note": f"{name}: said"}
+                    body = {"status": {"decisions": [decision]}}
+                    bed.api("PATCH", f"{PLANS}/{name}/status", body, MERGE_PATCH)
+                    done.add(text) if len(reasons) == 1 else reasons.pop(name)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_selector_picks_the_plans_that_are_told(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pause", "--all", "-l", "team=a", "-n", NAMESPACE, "--wait=0", "-o", "name"]) == 0
+    told = [f"rolloutplan.rolloutplan.dev/{name}" for name, team in TEAMS.items() if team == "a"]
+    assert sorted(capsys.readouterr().out.splitlines()) == told
+    assert commands(bed) == {"cart-v7": "pause", "checkout-v2": "pause"}
+    assert main(["pause", "--all", "-l", "team=nobody", "-n", NAMESPACE]) == 1
+    assert capsys.readouterr().err.startswith(f"rolloutplan: no plan of namespace {NAMESPACE} is selected")
+
+
+def test_each_plan_answers_for_itself_and_none_keeps_another_waiting(
+    bed: Bed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(bed, {"cart-v7": "Paused", "search-v3": "CommandRejected"}):
+        assert main(["abort", "cart-v7", "search-v3", "chekout-v2", "-n", NAMESPACE, "--wait=10", "-o=json"]) == 1
+    said = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    assert {name: each["outcome"] for name, each in said.items()} == {
+        "cart-v7": "Done",
+        "search-v3": "Refused",
+        "chekout-v2": "Failed",
+    }
+    assert said["cart-v7"]["message"] == "cart-v7: said"
+    assert said["chekout-v2"]["message"].endswith("did you mean checkout-v2?")
+
+
+def test_one_plan_answers_as_soon_as_it_has(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(bed, {"checkout-v2": "Resumed"}):
+        began = time.monotonic()
+        assert main(["resume", "checkout-v2", "-n", NAMESPACE, "--wait=10"]) == 0
+    assert time.monotonic() - began < 5
+    assert capsys.readouterr().out.splitlines()[1] == "checkout-v2: said"
+
+
+def test_who_lacks_a_right_is_told_which_with_the_line_that_grants_it(
+    bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bed.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": NAMESPACE, "name": "bot"}})
+    token = bed.kubectl("create", "token", "bot", "-n", NAMESPACE).strip()
+    config = json.loads(bed.kubeconfig().read_text())
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "bot").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "bot"))
+    assert main(["abort", "cart-v7", "-n", NAMESPACE, "--wait=0"]) == 1
+    said = capsys.readouterr().err
+    who = f"system:serviceaccount:{NAMESPACE}:bot may not patch rolloutplans.rolloutplan.dev in namespace {NAMESPACE}"
+    assert said.startswith(f"rolloutplan: {who}: ")
+    for line in said.partition(" runs ")[2].split(" && "):
+        bed.kubectl(*shlex.split(line)[1:])
+    assert main(["abort", "cart-v7", "-n", NAMESPACE, "--wait=0"]) == 0
+    assert main(["abort", "--all", "-n", NAMESPACE, "--wait=0"]) == 0
+
+
+def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def differs() -> str:
+        async with session(NAMESPACE) as cluster:
+            return await crd_difference(cluster.api)
+
+    assert asyncio.run(differs()) == ""
+    own = dict(own_schema())
+    fields = own["properties"]["spec"]["properties"]
+    more = {**own, "properties": {"spec": {"properties": {**fields, "weather": {"type": "string"}}}}}
+    monkeypatch.setattr("rolloutplan.cli.versions.own_schema", lambda: more)
+    assert "are older than this program (they lack spec.weather)" in asyncio.run(differs())

@@ -19,7 +19,7 @@ from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.own import read_route_kind
 from tests.bed import Bed, extras, objects
-from tests.bed.api import JSON_PATCH, ApiError, Manifest
+from tests.bed.api import JSON_PATCH, MERGE_PATCH, ApiError, Manifest
 from tests.routers import definitions
 from tests.routers.samples import SAMPLES, Sample
 from tests.shop import ROOT
@@ -148,6 +148,10 @@ class Route:
     def write(self, patch: list[dict[str, Any]]) -> Manifest:
         stored: Manifest = self.bed.client("chart")("PATCH", f"{self.path}?fieldManager=rolloutplan", patch, JSON_PATCH)
         return stored
+
+    def edit(self, metadata: dict[str, Any]) -> None:
+        """Somebody else changes the metadata."""
+        self.bed.api("PATCH", f"{self.path}?fieldManager=editor", {"metadata": metadata}, MERGE_PATCH)
 
     def shares(self, raw: Manifest) -> list[list[tuple[str, int]]]:
         return [[(each.service, each.weight) for each in rule.backends] for rule in self._both(self.view(raw)).rules]

@@ -47,6 +47,10 @@ OBJECTS: dict[str, Raw] = {
         },
     },
     "AlbIngress": {"metadata": meta("albingress", **{ALB: TEXT}), "spec": {}},
+    "SkipperIngress": {
+        "metadata": meta("skipperingress", **{"zalando.org/backend-weights": '{"v1": 100, "v2": 0.0}'}),
+        "spec": {},
+    },
     "OpenShiftRoute": {
         "metadata": meta("openshiftroute"),
         "spec": {"to": {"name": "v1"}, "alternateBackends": [{"name": "v2", "weight": 0}]},

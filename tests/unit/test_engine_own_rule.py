@@ -244,3 +244,33 @@ def test_a_rule_that_somebody_edits_in_its_place_is_still_ours() -> None:
     world.says["errors"] = 0.5
     world.until(Phase.ROLLED_BACK)
     assert world.weights() == ({"v1": 100, "v2": 0},)
+
+
+def two_rules(*weights: tuple[int, int]) -> World:
+    """A route with a rule for each of these weights of both sides, half way to the new side."""
+    paths = [{"path": {"type": "PathPrefix", "value": f"/{number}"}} for number in range(len(weights))]
+    rules = [
+        {
+            "matches": [path],
+            "backendRefs": [{"name": "v1", "port": 80, "weight": a}, {"name": "v2", "port": 80, "weight": b}],
+        }
+        for path, (a, b) in zip(paths, weights, strict=True)
+    ]
+    world = World()
+    world.routes["shop"]["spec"]["rules"] = rules
+    return world.until(Phase.JUDGING, stage="half")
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_rule_that_somebody_takes_away_leaves_the_others_to_go_back_to_their_own_weights(gone: int) -> None:
+    world, before = two_rules((100, 0), (7, 0)), [{"v1": 100, "v2": 0}, {"v1": 7, "v2": 0}]
+    raw = copy.deepcopy(world.routes["shop"])
+    del raw["spec"]["rules"][gone]
+    world._put("shop", raw, by="kubectl-edit")
+    world.until(Phase.HELD, limit=m(2)).advance(m(5))
+    assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
+    assert "HTTPRoute shop no longer holds both v1 and v2 in one rule" in world.status.message
+    world.says["errors"] = 0.5
+    world.advance(m(5))
+    assert world.weights() == (before[1 - gone],)
+    assert "HTTPRoute shop no longer holds both v1 and v2 in one rule" in world.status.message

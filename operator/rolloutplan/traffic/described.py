@@ -14,7 +14,7 @@ from rolloutplan.api.object_path import At, Path, parse, places, pointer
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights
 from rolloutplan.engine.model.fence import read_fences, rule_label
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.routes import is_blank, locate
 from rolloutplan.engine.model.snapshot import Added, RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.acceptance import AcceptanceReader
@@ -77,6 +77,8 @@ class DescribedKind(RouteKind):
             most_rules=self.spec.ab.most if self.spec.ab else None,
             place=self._form.place,
             keyed=self._form.keyed,
+            whole=self._form.whole,
+            unread={rule.index: sides for rule in rules if (sides := rule.unread)},
             digests={rule.index: digest for rule in rules if (digest := rule.digest())},
             faults={rule.index: rule.faults[0] for rule in rules if rule.faults},
         )
@@ -105,6 +107,9 @@ class DescribedKind(RouteKind):
         weights: list[Operation] = []
         pieces: dict[At, list[Piece]] = {}
         for rule in target.rules:
+            if is_blank(view, rule):
+                weights += self._form.put_back(view.raw, rule)
+                continue
             now, wanted = located(view, rule)
             weights += self._form.write(replace(rules[now.index], text_before=rule.text), wanted)
             pieces |= self._stages.wanted(seen, rules[now.index], now, rule.added)

@@ -67,6 +67,11 @@ class Rule:
     """Where its label is written; empty where the label is no field."""
     faults: tuple[str, ...] = field(default=(), compare=False)
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """The sides whose weight is there and could not be read."""
+        return frozenset(item.service for item in self.items if item.fault)
+
     def weights(self, missing: int, *, plain: str) -> RuleWeights:
         """The rule as status and engine have it; `missing` is the weight of an item without one.
 

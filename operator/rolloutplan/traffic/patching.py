@@ -17,7 +17,8 @@ from rolloutplan.engine.model.fence import others_wrote_last, rule_label, with_f
 from rolloutplan.engine.model.routes import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.traffic.base import Operation, Resource
-from rolloutplan.traffic.forms.base import expected
+from rolloutplan.traffic.forms.base import added as put
+from rolloutplan.traffic.forms.base import expected, removed
 from rolloutplan.traffic.overlay import ADDED
 
 _ANNOTATIONS: Final = "/metadata/annotations"
@@ -38,7 +39,8 @@ def whole_patch(
     if not changes and not marks:
         return []
     fence = expected(annotation(SEQ), view.seq) if view.seq else expected("/metadata/resourceVersion", view.version)
-    return [fence, *changes, *marks]
+    place = [] if view.annotated else [put(_ANNOTATIONS, {})]
+    return [fence, *place, *changes, *marks]
 
 
 def located(view: RouteView, rule: RuleWeights) -> tuple[RuleWeights, dict[int, Backend]]:
@@ -77,14 +79,8 @@ def _marks(view: RouteView, token: str, undo: str, added: str | None) -> list[Op
         REVERT: (view.undo_annotation, undo),
         ADDED: (there, there if added is None else added),
     }
-    marks: list[Operation] = [
-        {"op": "add", "path": annotation(key), "value": new} if new else {"op": "remove", "path": annotation(key)}
-        for key, (old, new) in wanted.items()
-        if old != new
-    ]
-    if marks and not view.annotated:
-        marks.insert(0, {"op": "add", "path": _ANNOTATIONS, "value": {}})
-    return marks
+    changed = ((annotation(key), new) for key, (old, new) in wanted.items() if old != new)
+    return [put(path, new) if new else removed(path) for path, new in changed]
 
 
 def annotation(key: str) -> str:

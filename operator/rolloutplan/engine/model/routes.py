@@ -5,7 +5,7 @@ Route views come from the snapshot, desired weights from the status; the patches
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
@@ -154,6 +154,44 @@ def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> R
     return next(iter(placed or (matching if len(matching) == 1 else ())), None)
 
 
+def locate_each(
+    view: RouteView, rules: Sequence[RuleWeights], sides: Collection[str] = ()
+) -> tuple[RuleWeights | None, ...]:
+    """Find rules of one route again, each in another place: where one is gone, another may have come to its place."""
+    found = tuple(locate(view, rule, sides) for rule in rules)
+    holders: dict[int, int] = {}
+    for number, (now, rule) in enumerate(zip(found, rules, strict=True)):
+        if now is not None and (now.index not in holders or view.digests.get(now.index) == rule.digest):
+            holders[now.index] = number
+    return tuple(now if now is not None and holders[now.index] == number else None for number, now in enumerate(found))
+
+
+def _readable(
+    view: RouteView, route: RouteWeights, weights: Weights
+) -> Iterator[tuple[RuleWeights | None, RuleWeights]]:
+    """Each rule of a route as it is now, and as given; None for one that is gone, or has a weight nobody can read."""
+    for now, rule in _located(view, route, weights):
+        yield now if now is not None and now.index not in view.unread else None, rule
+
+
+def _located(
+    view: RouteView, route: RouteWeights, weights: Weights
+) -> Iterator[tuple[RuleWeights | None, RuleWeights]]:
+    """Each rule of a route as it is now, and as given; None for one that is gone."""
+    return zip(locate_each(view, route.rules, (weights.old, weights.new)), route.rules, strict=True)
+
+
+def _at_its_place(view: RouteView, rule: RuleWeights) -> RuleWeights | None:
+    """What is in the annotation, or the entry of a mapping, in which a rule was."""
+    return next((each for each in view.rules if each.at == rule.at), None) if view.keyed else None
+
+
+def is_blank(view: RouteView, rule: RuleWeights) -> bool:
+    """Whether nothing that can be read is where a rule was, and a snapshot has all that was there."""
+    there = _at_its_place(view, rule)
+    return view.whole and (there is None or not there.backends or there.index in view.unread)
+
+
 def _known(view: RouteView, rule: RuleWeights) -> RuleWeights:
     """A rule of a view, as the status keeps it: with that by which it is found again."""
     digest = view.digests.get(rule.index, "")
@@ -190,10 +228,9 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
         view = _existing_route(snapshot, route.id)
         if view is None:
             return unread_words(snapshot, (route,)) or f"{route.id} is gone"
-        for rule in route.rules:
-            found = locate(view, rule, (weights.old, weights.new))
+        for found, rule in _readable(view, route, weights):
             if found is None:
-                return f"{route.id} no longer holds both {weights.old} and {weights.new} in {_own(rule)}"
+                return _lost_words(view, rule, weights)
             if not same_split(found, rule, weights.old, weights.new):
                 actual, desired = (_words(each, weights, view.weights.units) for each in (found, rule))
                 return f"{route.id} rule {found.index} has weights {actual}, not {desired}{_by(view)}"
@@ -208,14 +245,23 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
     return ""
 
 
+def _lost_words(view: RouteView, rule: RuleWeights, weights: Weights) -> str:
+    """What has become of a rule that is not found again, or cannot be read."""
+    now = locate(view, rule, (weights.old, weights.new)) or _at_its_place(view, rule)
+    if now is not None and now.index in view.faults:
+        return f"{view.id}: {view.faults[now.index]}"
+    if now is None and rule.text:
+        return f"{view.id} no longer has {rule.at}"
+    return f"{view.id} no longer holds both {weights.old} and {weights.new} in {_own(rule)}"
+
+
 def _own(rule: RuleWeights) -> str:
     return f"its rule {rule.name}" if rule.name else "one rule"
 
 
 def _strays(view: RouteView, route: RouteWeights, weights: Weights, owner: str) -> list[str]:
     """What this run has added to a route, and is not or no longer to be where it is: moved, or there twice."""
-    found = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules]
-    rules, there = {rule.index for rule in found if rule is not None}, set()
+    rules, there = {now.index for now, _ in _located(view, route, weights) if now is not None}, set()
     strays = []
     for piece in view.pieces:
         if (piece.owner == owner and piece.rule not in rules) or (piece.rule in rules and piece in there):
@@ -274,7 +320,7 @@ def route_fault(snapshot: Snapshot) -> str:
             continue
         if view.refused:
             return f"{route.id}: {view.refused}"
-        rules = (locate(view, rule, (weights.old, weights.new)) for rule in route.rules)
+        rules = (now or _at_its_place(view, rule) for now, rule in _located(view, route, weights))
         faults = (view.faults[rule.index] for rule in rules if rule is not None and rule.index in view.faults)
         if fault := next(faults, ""):
             return f"{route.id}: {fault}"
@@ -285,8 +331,9 @@ def divides_as_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weigh
     """Whether all rules exist and divide the traffic as desired, in whatever numbers: Git may hold smaller ones."""
     for route in routes:
         view = _existing_route(snapshot, route.id)
-        for rule in route.rules:
-            found = locate(view, rule, (weights.old, weights.new)) if view is not None else None
+        if view is None:
+            return False
+        for found, rule in _readable(view, route, weights):
             if found is None or not same_share(found, rule, weights.old, weights.new):
                 return False
     return True
@@ -298,8 +345,7 @@ def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights
         view = _existing_route(snapshot, route.id)
         if view is None:
             return False
-        for rule in route.rules:
-            found = locate(view, rule, (weights.old, weights.new))
+        for found, rule in _readable(view, route, weights):
             if found is None:
                 return False
             (old, new), (old_desired, new_desired) = (pair(each, weights.old, weights.new) for each in (found, rule))
@@ -330,10 +376,9 @@ def holds(view: RouteView, route: RouteWeights, weights: Weights, owner: str) ->
 
     Nothing else of this owner may be anywhere in it.
     """
-    found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
     return not _strays(view, route, weights, owner) and all(
         now is not None and same_split(now, rule, weights.old, weights.new) and set(now.added) == set(rule.added)
-        for now, rule in found
+        for now, rule in _readable(view, route, weights)
     )
 
 
@@ -381,12 +426,12 @@ def pod_counts(snapshot: Snapshot, old: str, new: str) -> PodCounts:
 
 
 def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
-    """The same rules with their present weights. Missing rules are left out."""
+    """The same rules with their present weights. Those that are missing, or cannot be read, are left out."""
     found = []
     for route in routes:
         view = snapshot.routes.get(route.id)
-        rules = [locate(view, rule, (weights.old, weights.new)) for rule in route.rules] if view else []
-        found.append(route.with_rules(tuple(_known(view, rule) for rule in rules if view and rule is not None)))
+        there = [now for now, _ in _readable(view, route, weights) if now is not None] if view else []
+        found.append(route.with_rules(tuple(_known(view, now) for now in there if view)))
     return tuple(found)
 
 
@@ -402,6 +447,7 @@ def route_patches(
 ) -> tuple[PatchRoute, ...]:
     """The patches that set these weights; routes that are missing or already correct are left out.
 
+    On the way `back` a rule that cannot be read is written as well, and one of which nothing is left is put back.
     Where weights are numbers of pods, that is the next step towards them, on the way `back` or forward; none while pods
     are waited for.
 
@@ -414,14 +460,9 @@ def route_patches(
         if view is None:
             continue
         marked = not marks or _is_marked(snapshot, view, write_fence(fence, route.rules), undo_command)
-        if marked and not route_mismatch(snapshot, (route,), weights):
+        rules = tuple(_wanted(view, route, weights, back=back))
+        if marked and not route_mismatch(snapshot, (route.with_rules(rules),), weights):
             continue
-        found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
-        rules = tuple(
-            restore(current, rule, weights.old, weights.new, view.weights).with_added(rule.added)
-            for current, rule in found
-            if current is not None
-        )
         if view.ready_pods is not None:
             rules = tuple(next_sizes(snapshot, view, rule, weights, back=back) for rule in rules)
             if marked and holds(view, route.with_rules(rules), weights, owner_of(snapshot)):
@@ -429,6 +470,15 @@ def route_patches(
         if rules:
             patches.append(PatchRoute(route.with_rules(rules), write_fence(fence, rules), undo_command))
     return tuple(patches)
+
+
+def _wanted(view: RouteView, route: RouteWeights, weights: Weights, *, back: bool) -> Iterator[RuleWeights]:
+    """The rules of a route as they are to be written, without those for which that cannot be done."""
+    for now, rule in _located(view, route, weights):
+        if now is not None and now.index not in view.unread:
+            yield restore(now, rule, weights.old, weights.new, view.weights).with_added(rule.added)
+        elif back and (now is not None or is_blank(view, rule)):
+            yield rule  # what the others have now cannot be known
 
 
 def _is_marked(snapshot: Snapshot, view: RouteView, entry: str, undo_command: str) -> bool:

@@ -117,10 +117,14 @@ class RouteView:
     """Where its kind has the weighted items, for messages."""
     keyed: bool = False
     """Whether its rules are the entries of a mapping: each is known by its key, and never found under another one."""
+    unread: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """The sides whose weight is there and could not be read, by the index of the rule."""
     digests: Mapping[int, str] = field(default_factory=dict)
     """A digest of what else than items a rule of a list has, by its index: its place in the list may change."""
     faults: Mapping[int, str] = field(default_factory=dict)
     """What is wrong in a rule, by its index, with the place and the fix: no run may begin on it."""
+    whole: bool = False
+    """Whether a snapshot has all of its rules, so that one of which nothing can be read is put back as a whole."""
     refused: str = ""
     """Why the plan that names it cannot move it as the plan says, with the fix; empty where it can."""
     ready_pods: Mapping[str, int] | None = None

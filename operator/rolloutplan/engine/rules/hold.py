@@ -214,7 +214,7 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
 def _conflict(snapshot: Snapshot, spec: PlanSpec, differs: str) -> str:
     """What somebody has done to the routes, or to the old side, with the fix; empty where nothing is wrong."""
     fault = route_fault(snapshot)
-    if differs:
+    if differs and differs != fault:
         fix = "put the weights back as they were, or send `resume` to start the stage again; `abort` rolls back"
         return f"{differs}{fault and f' ({fault})'}: {fix}"
     if fault:

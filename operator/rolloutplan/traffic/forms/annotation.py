@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.object_path import Each, Place, first, parse, places, pointer
+from rolloutplan.api.object_path import Each, Place, first, parse, places, pointer, steps
 from rolloutplan.api.route_kind import AnnotationWeights, RouteKindSpec
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.traffic.annotation_json import read_json
@@ -27,6 +27,7 @@ class AnnotationForm(Form):
     """Weights in annotations of an object."""
 
     keyed = True
+    whole = True
 
     def __init__(self, spec: RouteKindSpec, where: AnnotationWeights) -> None:
         self._items = ItemReader(spec)
@@ -100,6 +101,14 @@ class AnnotationForm(Form):
         key, home = str(rule.at[-1]), Home("", "")
         found = self._rule(rule.index, key, text, read_json(text), home)
         return [self._missing if item.weight is None else item.weight for item in found.items]
+
+    def put_back(self, raw: Raw, rule: RuleWeights) -> list[Operation]:
+        if not rule.text:
+            return super().put_back(raw, rule)
+        texts, key = safe_get.mapping(raw, *_ANNOTATIONS), steps(rule.at)[-1]
+        # That an annotation is absent cannot be tested, but that there are no others than were read.
+        seen = expected(rule.at, texts[key]) if key in texts else expected(pointer(_ANNOTATIONS), texts)
+        return [seen, added(rule.at, rule.text)]
 
     def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
         return [added(rule.at, rule.text) for rule in rules]

@@ -22,6 +22,8 @@ class Form(Protocol):
     """Where its weighted items are, for messages."""
     keyed: bool = False
     """Whether rules are the entries of a mapping, and have their keys in their places."""
+    whole: bool = False
+    """Whether a snapshot has all of a rule, so that one of which nothing can be read is put back as a whole."""
     weights: WeightRules
     """What weights may be, and what they mean."""
     plain: str
@@ -46,6 +48,10 @@ class Form(Protocol):
 
         First the tests of all that they rely on: each item of the rule, exactly as it was read.
         """
+
+    def put_back(self, raw: Raw, rule: RuleWeights) -> list[Operation]:  # noqa: ARG002 - only a whole one can be
+        """The operations that put a rule of a snapshot back as a whole. Raises LookupError."""
+        raise LookupError(f"{rule.at} is gone")
 
     def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
         """The operations that restore rules of a snapshot: tests of the names first, then the weights."""

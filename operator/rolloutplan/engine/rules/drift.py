@@ -85,8 +85,9 @@ def external_change(snapshot: Snapshot) -> str:
     """The first weights that are neither the desired nor the formerly written ones, as text; empty if none are."""
     status, weights = snapshot.status, snapshot.status.weights
     for target, before in zip(_desired_routes(status), weights.written, strict=False):
-        differs, moved = (route_mismatch(snapshot, (each,), weights) for each in (target, before))
-        if differs and moved and not is_under_way(snapshot, _desired_routes(status)):
+        differs = route_mismatch(snapshot, (target,), weights)
+        moved = differs and route_mismatch(snapshot, (before,), weights)
+        if moved and not is_under_way(snapshot, _desired_routes(status)):
             return moved if status.phase is Phase.HELD else differs
     return ""
 

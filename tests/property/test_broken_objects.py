@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -340,12 +341,19 @@ def offer(store: Store, name: str, raw: Raw) -> None:
         store.apply(kind, "MODIFIED", raw)
 
 
-def twin(store: Store) -> Store:
+@cache
+def _what_changes(situation: str) -> bytes:
+    """The parts of the store that are changed in place; to read them anew takes a fifth of the time of a deep copy."""
+    store = stocked(situation)
+    return pickle.dumps((store._uses, store._queues, store._held, store._objects, store.endpoints))
+
+
+def twin(situation: str) -> Store:
     """Another store in which all is the same so far, and that takes an object whatever version it has."""
-    same = Store(**{each.name: copy.copy(getattr(store, each.name)) for each in fields(Store)})
+    same = Store(**{each.name: copy.copy(getattr(stocked(situation), each.name)) for each in fields(Store)})
     same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
-    same._uses, same._queues, same._held = copy.deepcopy((store._uses, store._queues, store._held))
-    same._objects, same.endpoints = copy.deepcopy((store._objects, store.endpoints))
+    parts = pickle.loads(_what_changes(situation))
+    same._uses, same._queues, same._held, same._objects, same.endpoints = parts
     same._versions = Versions()
     return same
 
@@ -355,7 +363,7 @@ class Shop:
 
     def __init__(self, situation: str, touched: Objects) -> None:
         world, known = objects(situation)
-        self.store, self.raw, self.now = twin(stocked(situation)), {**known, **touched}, world.now
+        self.store, self.raw, self.now = twin(situation), {**known, **touched}, world.now
         self._server, self._epoch = cast("Api", Server(self.raw)), world.epoch
         self._versions = count(3)
         for name, raw in touched.items():

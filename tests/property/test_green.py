@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import accumulate
 from random import Random
 from typing import Final
 
@@ -123,4 +124,5 @@ def test_succeeded_means_that_all_was_decided_and_holds(seed: int) -> None:
 
 
 def test_the_stories_succeed_often_enough_to_say_something() -> None:
-    assert sum(green_is_true(lived(seed)) for seed in range(10)) >= 4
+    successes = accumulate(green_is_true(lived(seed)) for seed in range(10))
+    assert any(number >= 4 for number in successes)

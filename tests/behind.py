@@ -6,16 +6,14 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import jsonpatch
-
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.effects import Effect, Failure
 from rolloutplan.engine.model.snapshot import EndpointsView, Facts, PreflightResult, RouteView, ServiceView, Snapshot
-from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.replicas import Replicas, with_pods
 from tests.refusals import GONE, changed
-from tests.world import PLAN, Deployment, RefusedError, Resize, Rules, StaleError, World, workload
+from tests.world import PLAN, Deployment, RefusedError, Resize, Rules, World, workload
 
 REPLICAS: Final = Replicas()
 SHOP: Final = frozenset({("part-of", "shop")})
@@ -32,6 +30,7 @@ TEN_PODS: Final[dict[str, Any]] = {
 class Behind(World):
     """Ten pods of v1 and none of v2 behind the Service shop."""
 
+    kind: RouteKind = REPLICAS
     scaled_by: str = ""
     """What scales v2 in addition to the plan."""
 
@@ -69,24 +68,12 @@ class Behind(World):
         sides = workload(self.old), workload(self.new)
         return with_pods(view, Names("v1", "v2"), sides, self.endpoints().get(name))
 
-    @property
-    def operator(self) -> PlanRun:
-        if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=REPLICAS.undo_command)
-        return self.run
-
     def write_weights(self, effect: Effect) -> None:
         """The annotations of the Service first, then one size after the other."""
+        super().write_weights(effect)
         work = effect.work
         assert isinstance(work, PatchRoute)
         view = effect.snapshot.routes[work.target.id]
-        patch = REPLICAS.patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
-        try:
-            raw = jsonpatch.apply_patch(self.routes["shop"], patch)
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
-            raise StaleError from error
-        raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
-        self.routes = {"shop": raw}
         for size in REPLICAS.scalings(view, work.target):
             self._at("resize", size.deployment)
             self.resize(size.deployment, size.replicas, effect.snapshot)

@@ -97,6 +97,7 @@ from rolloutplan.publish.events import EventSink
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
+from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.metadata import LAST_APPLIED
 from rolloutplan.traffic.overlay import ADDED
 from tests.queues import queues
@@ -448,6 +449,8 @@ class World:
     """Commands that a newer one took the place of, with who wrote them."""
     rewritten: bool = False
     """Whether the operator saw an answered command come back."""
+    kind: RouteKind = HTTPROUTES
+    """Of the routes of the plan."""
     run: PlanRun | None = None
     """What the operator remembers; None before it has looked for the first time."""
     traps: dict[str, Trap] = field(default_factory=dict)
@@ -644,7 +647,7 @@ class World:
     def operator(self) -> PlanRun:
         """The run as the present leader serves it."""
         if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=HTTPROUTES.undo_command)
+            self.run = PlanRun(self.facts(), self.now, undo_command=self.kind.undo_command)
         return self.run
 
     def sides(self) -> dict[str, Deployment | None]:
@@ -983,7 +986,7 @@ class World:
         assert isinstance(work, PatchRoute)
         name = work.target.name
         try:
-            patch = HTTPROUTES.patch(
+            patch = self.kind.patch(
                 effect.snapshot.routes[work.target.id], work.target, token=work.fencing_token, undo=work.undo_command
             )
             raw = jsonpatch.apply_patch(self.routes[name], patch)
@@ -1000,6 +1003,11 @@ class World:
         operation: str = "Update",
     ) -> None:
         """Keep a route as its API server does; `look` is what we decided upon, where it was written by us."""
+        if self.kind.kind != HTTPROUTES.kind:
+            raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
+            raw["metadata"]["generation"] = raw["metadata"].get("generation", 1) + 1
+            self.routes = {**self.routes, name: raw}
+            return
         before, after = weights_of(self.routes[name]), weights_of(raw)
         for weight in (weight for rule in after for weight in rule.values()):
             if not 0 <= weight <= 1_000_000:

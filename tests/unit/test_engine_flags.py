@@ -8,23 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import jsonpatch
 import pytest
 
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.analysis.variables import is_side_specific, variables_for
-from rolloutplan.engine.model.actions import PatchRoute
-from rolloutplan.engine.model.effects import Effect
 from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import REVERT, EndpointsView, Facts, RouteView, ServiceView
-from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.tools.lint.plans import lint_plan
 from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.base import RouteKind
 from tests.refusals import GONE, changed
 from tests.unit.test_traffic_flags import feature_flag
-from tests.world import PLAN, Deployment, Rules, StaleError, World, labels, workload
+from tests.world import PLAN, Deployment, Rules, World, labels, workload
 
 KIND = ROUTE_KINDS["FeatureFlag"]
 SIDES = Names("v1/off", "v1/on")
@@ -49,6 +46,8 @@ OF_VARIANT = 'rate(carts_total{variant="$variant",code=~"5.."}[$window])'
 class Flagged(World):
     """One Deployment whose flag new-cart is off for everybody."""
 
+    kind: RouteKind = KIND
+
     def __post_init__(self) -> None:
         if self.spec == PLAN:
             self.spec = changed(copy.deepcopy(PLAN), FLAG)
@@ -70,24 +69,6 @@ class Flagged(World):
 
     def route_view(self, name: str) -> RouteView:
         return as_plan_sees(KIND.view(self.routes[name]), Names("off", "on"), SIDES, KIND.plain, "new-cart")
-
-    @property
-    def operator(self) -> PlanRun:
-        if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=KIND.undo_command)
-        return self.run
-
-    def write_weights(self, effect: Effect) -> None:
-        work = effect.work
-        assert isinstance(work, PatchRoute)
-        view = effect.snapshot.routes[work.target.id]
-        patch = KIND.patch(view, work.target, token=work.fencing_token, undo=work.undo_command)
-        try:
-            raw = jsonpatch.apply_patch(self.routes["checkout"], patch)
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
-            raise StaleError from error
-        raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
-        self.routes = {"checkout": raw}
 
 
 def test_a_flag_is_moved_to_its_new_variant() -> None:

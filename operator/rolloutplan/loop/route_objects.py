@@ -107,7 +107,7 @@ class RouteObjects:
                 reading = _GONE
             touched = self._show(ident, reading)
         if any(kind.needs_siblings for kind in self.kinds.on(resource)):
-            for other in self._beside(ident):
+            for other in self._others(ident):
                 touched = touched.and_of(self._show(other, self._read(other, self._raw[other])))
         return touched
 
@@ -133,7 +133,7 @@ class RouteObjects:
         """Return the objects of a resource in a namespace that are kept as a whole."""
         return frozenset(ident for ident in self._raw if ident[:2] == (resource, namespace))
 
-    def _beside(self, ident: Id) -> frozenset[Id]:
+    def _others(self, ident: Id) -> frozenset[Id]:
         return self.held_in(*ident[:2]) - {ident}
 
     def _read(self, ident: Id, raw: Mapping[str, Any]) -> _Reading:
@@ -151,7 +151,7 @@ class RouteObjects:
 
     def _seen(self, kind: RouteKind, ident: Id, raw: Mapping[str, Any]) -> RouteView | str:
         """An object as a kind sees it; why it cannot be read, where it cannot."""
-        siblings = [self._raw[each] for each in sorted(self._beside(ident))] if kind.needs_siblings else []
+        siblings = [self._raw[each] for each in sorted(self._others(ident))] if kind.needs_siblings else []
         try:
             return kind.view(raw, siblings)
         except Exception as error:

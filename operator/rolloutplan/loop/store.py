@@ -412,11 +412,11 @@ class Store:
         self._drop_unneeded({*self._objects.held(), *((DEPLOYMENTS, *name) for name in self.workloads)})
 
     def _fetch_missing(self, key: str, idents: frozenset[Id]) -> None:
-        """Read what a plan needs and of which only a key is known: its routes and Deployments, and routes beside it."""
+        """Read what a plan needs and of which only a key is known: its Deployments, its routes and their siblings."""
         assert self.fetch is not None
         services = [ident[1:] for ident in idents if ident[0] == ENDPOINTS]
-        beside = {each for ident in idents if ident[2] == ALL for each in self._known(ident)}
-        named = {ident for ident in idents | beside if not self._holds(ident) and self._versions.version(ident)}
+        needed = {each for ident in idents if ident[2] == ALL for each in self._known(ident)}
+        named = {ident for ident in idents | needed if not self._holds(ident) and self._versions.version(ident)}
         missing = named | self._objects.givers(services)
         new = missing - self._awaited.of(key)
         self._awaited.put(key, frozenset(missing))

@@ -79,10 +79,10 @@ def _why(kind: WeightRules, both: int, rest: tuple[int, ...], limit: Limits) -> 
     """What a kind allows, and the finest step that follows from it."""
     numbers = "whole numbers" if kind.units == 1 else f"numbers in steps of {1 / kind.units:g}"
     bound = f"that add up to {kind.sum}" if kind.sum is not None else f"up to {kind.max}"
-    beside = f", of which other backends have {sum(rest) / kind.units:g}" if kind.sum is not None and any(rest) else ""
+    third = f", of which other backends have {sum(rest) / kind.units:g}" if kind.sum is not None and any(rest) else ""
     pods = f" divided among {limit.pods.old} pods of the old and {limit.pods.new} of the new side" if limit.pods else ""
     step = f"the finest step is {format_weight(finest(both, rest, limit))}"
-    return f"they are {numbers} {bound}{beside}{pods}, so {step}"
+    return f"they are {numbers} {bound}{third}{pods}, so {step}"
 
 
 def _choices(stage: Stage, both: int, rest: tuple[int, ...], limit: Limits) -> str:

@@ -81,7 +81,7 @@ def _deny_rollback_to_nobody(snapshot: Snapshot) -> None:
         raise DeniedError(f"{words}; scale the old side up, and send it again when its pods are ready")
 
 
-def deny_beside_rival(snapshot: Snapshot, routes: Collection[RouteId]) -> None:
+def deny_where_rival_runs(snapshot: Snapshot, routes: Collection[RouteId]) -> None:
     running = (conflict for conflict in snapshot.route_conflicts if conflict.running)
     for rival in running:
         if meets_on(snapshot, rival, routes):
@@ -127,7 +127,7 @@ def revert(context: CommandContext) -> ReconcileResult | None:
         raise DeniedError("the weights before the run, or their routes, are gone: there is nothing to restore")
     if gone := old_side_gone(snapshot) or revert_refused(snapshot):
         raise DeniedError(gone)
-    deny_beside_rival(snapshot, routes)
+    deny_where_rival_runs(snapshot, routes)
     _ask_twice(snapshot)
     freeze = longest_freeze(snapshot.policies, snapshot.now)
     words = f"{context.words}, although frozen by {freeze.words}" if freeze else context.words

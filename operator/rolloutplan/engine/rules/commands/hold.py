@@ -15,7 +15,7 @@ from rolloutplan.engine.model.weights import pair, share
 from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run, may_be_lost
 from rolloutplan.engine.policy.preconditions import paused_words
 from rolloutplan.engine.rules.adopt import adopted
-from rolloutplan.engine.rules.commands.back import deny_beside_rival
+from rolloutplan.engine.rules.commands.back import deny_where_rival_runs
 from rolloutplan.engine.rules.commands.context import CommandContext, DeniedError
 from rolloutplan.engine.run.decision_log import span
 from rolloutplan.engine.run.jobs import job_name
@@ -200,7 +200,7 @@ def adopt(context: CommandContext) -> ReconcileResult:
     weights, routes = known.status.weights, {route.id for route in known.status.weights.snapshot}
     if weights.written == weights.snapshot and not is_lost(snapshot):
         raise DeniedError("the routes have the weights from before the run, so there is nothing to take up")
-    deny_beside_rival(snapshot, routes)
+    deny_where_rival_runs(snapshot, routes)
     probe = snapshot.preflight
     if probe is None or probe.judged_hash != spec.judged_hash():
         return ReconcileResult(actions=(RunPreflight(),))

@@ -30,7 +30,7 @@ TEN_PODS: Final[dict[str, Any]] = {
 class Behind(World):
     """Ten pods of v1 and none of v2 behind the Service shop."""
 
-    kind: RouteKind = REPLICAS
+    route_kind: RouteKind = REPLICAS
     scaled_by: str = ""
     """What scales v2 in addition to the plan."""
 

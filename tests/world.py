@@ -449,7 +449,7 @@ class World:
     """Commands that a newer one took the place of, with who wrote them."""
     rewritten: bool = False
     """Whether the operator saw an answered command come back."""
-    kind: RouteKind = HTTPROUTES
+    route_kind: RouteKind = HTTPROUTES
     """Of the routes of the plan."""
     run: PlanRun | None = None
     """What the operator remembers; None before it has looked for the first time."""
@@ -647,7 +647,7 @@ class World:
     def operator(self) -> PlanRun:
         """The run as the present leader serves it."""
         if self.run is None:
-            self.run = PlanRun(self.facts(), self.now, undo_command=self.kind.undo_command)
+            self.run = PlanRun(self.facts(), self.now, undo_command=self.route_kind.undo_command)
         return self.run
 
     def sides(self) -> dict[str, Deployment | None]:
@@ -986,7 +986,7 @@ class World:
         assert isinstance(work, PatchRoute)
         name = work.target.name
         try:
-            patch = self.kind.patch(
+            patch = self.route_kind.patch(
                 effect.snapshot.routes[work.target.id], work.target, token=work.fencing_token, undo=work.undo_command
             )
             raw = jsonpatch.apply_patch(self.routes[name], patch)
@@ -1003,7 +1003,7 @@ class World:
         operation: str = "Update",
     ) -> None:
         """Keep a route as its API server does; `look` is what we decided upon, where it was written by us."""
-        if self.kind.kind != HTTPROUTES.kind:
+        if self.route_kind.kind != HTTPROUTES.kind:
             raw["metadata"]["resourceVersion"] = str(int(raw["metadata"]["resourceVersion"]) + 1)
             raw["metadata"]["generation"] = raw["metadata"].get("generation", 1) + 1
             self.routes = {**self.routes, name: raw}

@@ -46,7 +46,7 @@ OF_VARIANT = 'rate(carts_total{variant="$variant",code=~"5.."}[$window])'
 class Flagged(World):
     """One Deployment whose flag new-cart is off for everybody."""
 
-    kind: RouteKind = KIND
+    route_kind: RouteKind = KIND
 
     def __post_init__(self) -> None:
         if self.spec == PLAN:
@@ -82,6 +82,39 @@ def test_a_flag_is_moved_to_its_new_variant() -> None:
     assert "v1/on serves 100% of the traffic" in world.status.message
     assert (world.status.weights.old, world.status.weights.new, world.status.weights.service) == (*SIDES, "v1")
     assert world.resized == []
+
+
+def flag_of(world: Flagged) -> Any:
+    return world.routes["checkout"]["spec"]["flagSpec"]["flags"]["new-cart"]
+
+
+def test_variants_whose_values_are_swapped_hold_the_run_until_they_are_put_back() -> None:
+    world = Flagged()
+    world.until(Phase.JUDGING, stage="half")
+    before = flag_of(world)["variants"]
+    for variants in ({**before, "on": before["off"], "off": before["on"]}, {**before, "on": "blue"}):
+        flag_of(world)["variants"] = variants
+        world.until(Phase.HELD)
+        assert world.status.held_for == "Conflict"
+        assert "the values of the variants that this run moves were changed since it began" in world.status.message
+        flag_of(world)["variants"] = before
+        world.until(Phase.JUDGING, stage="half")
+    flag_of(world)["variants"] = {**before, "red": 7}
+    flag_of(world)["metadata"] = {"owner": "cart"}
+    world.until(Phase.SUCCEEDED)
+
+
+def test_variants_with_one_value_are_no_two_sides() -> None:
+    world = Flagged()
+    flag_of(world)["variants"] = {"on": True, "off": True}
+    world.settle()
+    assert (world.phase, world.status.reason) == (Phase.INVALID, "FlagNotUsable")
+    assert 'variants "off" and "on" of flag new-cart have the same value' in world.status.message
+    flag_of(world)["variants"] = {"on": 1, "off": True}
+    world.until(Phase.JUDGING)
+    flag_of(world)["variants"] = {"on": True, "off": True}
+    world.until(Phase.HELD)
+    assert 'variants "off" and "on" of flag new-cart have the same value' in world.status.message
 
 
 def test_the_share_is_proved_by_the_requests_that_the_application_counts_for_each_variant() -> None:

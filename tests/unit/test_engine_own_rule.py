@@ -20,7 +20,7 @@ from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import changed
-from tests.situations import judging, m
+from tests.situations import HALF, OLD_WEIGHTS, judging, m
 from tests.unit.test_engine_flags import Flagged
 from tests.unit.test_engine_mixed_routes import Mixed, Raw
 from tests.world import PLAN, World
@@ -274,3 +274,34 @@ def test_a_rule_that_somebody_takes_away_leaves_the_others_to_go_back_to_their_o
     world.advance(m(5))
     assert world.weights() == (before[1 - gone],)
     assert "HTTPRoute shop no longer holds both v1 and v2 in one rule" in world.status.message
+
+
+def edited_beyond_recognition(raw: Raw) -> None:
+    """The one rule of the run is behind another, twice, and each has another match: nothing tells which one it was."""
+    (own,) = raw["spec"]["rules"]
+    other = {"matches": [{"path": {"type": "Exact", "value": "/up"}}], "backendRefs": [{"name": "v3", "port": 80}]}
+    paths = ({"type": "PathPrefix", "value": each} for each in ("/a", "/b"))
+    raw["spec"]["rules"] = [other, *({**copy.deepcopy(own), "matches": [{"path": path}]} for path in paths)]
+
+
+def test_a_way_back_restores_all_rules_that_may_be_those_of_the_run() -> None:
+    """Forward none is guessed; on the way back a bad release must not stay in traffic because of an edit."""
+    world = judging({}, "half")()
+    edited_beyond_recognition(world.routes["shop"])
+    world.touch("shop")
+    world.until(Phase.HELD)
+    assert world.weights() == ({"v3": 1}, HALF, HALF)
+    world.say("abort a1")
+    world.advance(m(2))
+    assert world.weights() == ({"v3": 1}, OLD_WEIGHTS, OLD_WEIGHTS)
+
+
+def test_a_way_back_restores_no_rule_that_the_plan_does_not_name() -> None:
+    world = judging({"traffic.routes[0].rules": [0]}, "half")()
+    edited_beyond_recognition(world.routes["shop"])
+    world.touch("shop")
+    world.until(Phase.HELD)
+    world.say("abort a1")
+    world.advance(m(2))
+    assert world.weights() == ({"v3": 1}, HALF, HALF)
+    assert "no longer holds both v1 and v2 in one rule" in world.status.message

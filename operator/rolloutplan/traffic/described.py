@@ -14,7 +14,7 @@ from rolloutplan.api.object_path import At, Path, parse, places, pointer
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights
 from rolloutplan.engine.model.fence import read_fences, rule_label
-from rolloutplan.engine.model.routes import is_blank, locate
+from rolloutplan.engine.model.routes import is_blank, locate_each
 from rolloutplan.engine.model.snapshot import Added, RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.acceptance import AcceptanceReader
@@ -132,7 +132,7 @@ class DescribedKind(RouteKind):
         if view is None:
             return kubectl_patch(namespace, self.resource, snapshot.name, self._form.undo(snapshot.rules))
         raw = view.raw if target is None else with_changes(view.raw, *self._changes(view, target, owner))
-        found = [locate(view, rule) for rule in snapshot.rules]
+        found = locate_each(view, snapshot.rules)
         rules = [
             rule if now is None else rule.model_copy(update={"index": now.index, "at": now.at})
             for now, rule in zip(found, snapshot.rules, strict=True)

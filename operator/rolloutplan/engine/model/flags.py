@@ -5,6 +5,7 @@ The description of the kind (`FeatureFlag`) reads and writes its weights; what i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +30,22 @@ def flag_fault(raw: Mapping[str, Any], flag: str, variants: Names) -> str:
         if variant not in known:
             words = f'flag {flag} has no variant "{variant}" ({_listed(known)})'
             return f"{words}: correct {side}.variant, or add it to the variants"
+    if _values(known, variants)[0] == _values(known, variants)[1]:
+        words = f'variants "{variants.old}" and "{variants.new}" of flag {flag} have the same value'
+        return f"{words}, so a weight would change nothing: give them the values of the two sides"
     return _targeting_fault(body, flag, variants)
+
+
+def values_digest(raw: Mapping[str, Any], flag: str, variants: Names) -> str:
+    """A digest of the values of both sides: while it is the same, a share is that of what the run began to move."""
+    known = safe_get.mapping(raw, "spec", "flagSpec", "flags", flag, "variants")
+    text = json.dumps(_values(known, variants), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _values(known: Mapping[str, Any], variants: Names) -> list[str]:
+    """The values of both sides as text, by which 1 and true are two."""
+    return [json.dumps(known.get(variant), sort_keys=True, default=str) for variant in variants]
 
 
 def _targeting_fault(body: Mapping[str, Any], flag: str, variants: Names) -> str:

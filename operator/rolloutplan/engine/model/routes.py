@@ -6,9 +6,10 @@ Route views come from the snapshot, desired weights from the status; the patches
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
 
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.route import RouteId
+from rolloutplan.api.route import FEATURE_FLAG, RouteId
 from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
@@ -18,7 +19,7 @@ from rolloutplan.engine.model.division import PodCounts
 from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, write_fence
 from rolloutplan.engine.model.pod_numbers import is_on_its_way, next_sizes
 from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot
-from rolloutplan.engine.model.weights import holds_both, pair, restore, same_share, same_split, shift
+from rolloutplan.engine.model.weights import holds_both, pair, restore, rule_share, same_share, same_split, shift
 
 
 class UnusableError(Exception):
@@ -320,11 +321,25 @@ def route_fault(snapshot: Snapshot) -> str:
             continue
         if view.refused:
             return f"{route.id}: {view.refused}"
-        rules = (now or _at_its_place(view, rule) for now, rule in _located(view, route, weights))
+        located = [*_located(view, route, weights)]
+        if route.kind == FEATURE_FLAG and any(_has_other_values(view, now, rule) for now, rule in located):
+            return f"{route.id}: {_OTHER_VALUES}"
+        rules = (now or _at_its_place(view, rule) for now, rule in located)
         faults = (view.faults[rule.index] for rule in rules if rule is not None and rule.index in view.faults)
         if fault := next(faults, ""):
             return f"{route.id}: {fault}"
     return ""
+
+
+_OTHER_VALUES: Final = (
+    "the values of the variants that this run moves were changed since it began, so its weights do not say who gets "
+    "the new side: put the values back, or abort and begin again"
+)
+
+
+def _has_other_values(view: RouteView, now: RuleWeights | None, began: RuleWeights) -> bool:
+    """Whether the sides of a flag are other values than when the run began; earlier versions did not note them."""
+    return now is not None and bool(began.digest) and view.digests.get(now.index) != began.digest
 
 
 def divides_as_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> bool:
@@ -461,6 +476,8 @@ def route_patches(
             continue
         marked = not marks or _is_marked(snapshot, view, write_fence(fence, route.rules), undo_command)
         rules = tuple(_wanted(view, route, weights, back=back))
+        if back:
+            rules = (*rules, *_restored_too(snapshot, view, route, weights))
         if marked and not route_mismatch(snapshot, (route.with_rules(rules),), weights):
             continue
         if view.ready_pods is not None:
@@ -479,6 +496,31 @@ def _wanted(view: RouteView, route: RouteWeights, weights: Weights, *, back: boo
             yield restore(now, rule, weights.old, weights.new, view.weights).with_added(rule.added)
         elif back and (now is not None or is_blank(view, rule)):
             yield rule  # what the others have now cannot be known
+
+
+def _restored_too(snapshot: Snapshot, view: RouteView, route: RouteWeights, weights: Weights) -> list[RuleWeights]:
+    """The rules that a way back restores where it cannot tell which of several was one of the run: all that may be it.
+
+    Only where the plan names no rules: then each that holds both sides is its own, unless another plan moves it. They
+    get the weights of the missing rule that gave the new side the least.
+    """
+    spec, sides = snapshot.plan.written, (weights.old, weights.new)
+    ref = next((ref for ref in spec.traffic.routes if ref.id == view.id), None) if spec is not None else None
+    located = [*_located(view, route, weights)]
+    lost = [rule for now, rule in located if now is None and not rule.name]
+    if ref is None or ref.rule_names or not lost or view.keyed:
+        return []
+    least = min(lost, key=lambda rule: rule_share(rule, *sides))
+    known = {now.index for now, _ in located if now is not None} | view.unread.keys()
+    rivals = [conflict for conflict in snapshot.route_conflicts if conflict.running]
+    return [
+        restore(rule, least, *sides, view.weights)
+        for rule in _shiftable(view, *sides)
+        if holds_both(rule, *sides)
+        and rule.index not in known
+        and rule_share(rule, *sides) > rule_share(least, *sides)
+        and not any(rival.meets(view.id, frozenset({rule.index})) for rival in rivals)
+    ]
 
 
 def _is_marked(snapshot: Snapshot, view: RouteView, entry: str, undo_command: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
-from rolloutplan.engine.model.flags import flag_fault
+from rolloutplan.engine.model.flags import flag_fault, values_digest
 from rolloutplan.engine.model.snapshot import RouteView
 
 UNKNOWN: Final = ""
@@ -23,7 +23,7 @@ def as_plan_sees(view: RouteView, called: Names, names: Names, plain: str, flag:
     """The view in which the sides that the route calls `called` have the names of the plan.
 
     `plain` is the pointer of the field by which an item of the kind names its side. `flag` is the flag that the plan
-    moves, if it moves one: the view says what is wrong with it.
+    moves, if it moves one: the view says what is wrong with it, and has a digest of what its sides are.
     """
     if called == names and not any(each.service == UNKNOWN for rule in view.rules for each in rule.backends):
         return view
@@ -32,8 +32,12 @@ def as_plan_sees(view: RouteView, called: Names, names: Names, plain: str, flag:
         return tuple(_renamed(rule, called, names, plain) for rule in rules)
 
     appliers = tuple(replace(each, rules=each.rules and renamed(each.rules)) for each in view.appliers)
-    refused = flag_fault(view.raw, flag, called) if flag else ""
-    return replace(view, rules=renamed(view.rules), appliers=appliers, refused=refused)
+    seen = replace(view, rules=renamed(view.rules), appliers=appliers)
+    if not flag:
+        return seen
+    values = values_digest(view.raw, flag, called)
+    digests = {rule.index: values for rule in view.rules if rule.name == flag}
+    return replace(seen, refused=flag_fault(view.raw, flag, called), digests=digests)
 
 
 def weights_as_plan_sees(route: RouteWeights, called: Names, names: Names) -> RouteWeights:

@@ -42,27 +42,24 @@ def _as_admin(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def commands(bed: Bed) -> dict[str, str]:
-    """The newest command of each plan, without its token."""
+    """The text of the newest command of each plan that has one."""
     found = {plan["metadata"]["name"]: plan["metadata"].get("annotations", {}) for plan in bed.get(PLANS)["items"]}
-    return {name: read_command(every[ANNOTATION]).verb for name, every in found.items() if ANNOTATION in every}
+    return {name: annotations[ANNOTATION] for name, annotations in found.items() if ANNOTATION in annotations}
 
 
 @contextmanager
 def answering(bed: Bed, reasons: dict[str, str]) -> Iterator[None]:
-    """Answer the commands of these plans as the operator does, each with a reason of its own."""
-    ended, seq = threading.Event(), time.time_ns() % 1_000_000_000
+    """Answer the next commands of these plans as the operator does, each with a reason of its own."""
+    ended, done = threading.Event(), set(commands(bed).items())
 
     def answer() -> None:
-        done: set[str] = set()
         while not ended.wait(0.05):
-            for plan in bed.get(PLANS)["items"]:
-                name, text = plan["metadata"]["name"], plan["metadata"].get("annotations", {}).get(ANNOTATION)
-                if text and text not in done and name in reasons:
-                    decision = {"seq": seq, "at": "2026-03-01T09:00:00Z", "token": read_command(text).token}
+            for name, text in set(commands(bed).items()) - done:
+                done.add((name, text))
+                if name in reasons:
+                    decision = {"seq": 7, "at": "2026-03-01T09:00:00Z", "token": read_command(text).token}
                     decision |= {"reason": reasons[name], "note": f"{name}: said"}
-                    body = {"status": {"decisions": [decision]}}
-                    bed.api("PATCH", f"{PLANS}/{name}/status", body, MERGE_PATCH)
-                    done.add(text) if len(reasons) == 1 else reasons.pop(name)
+                    bed.api("PATCH", f"{PLANS}/{name}/status", {"status": {"decisions": [decision]}}, MERGE_PATCH)
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -77,7 +74,8 @@ def test_a_selector_picks_the_plans_that_are_told(bed: Bed, capsys: pytest.Captu
     assert main(["pause", "--all", "-l", "team=a", "-n", NAMESPACE, "--wait=0", "-o", "name"]) == 0
     told = [f"rolloutplan.rolloutplan.dev/{name}" for name, team in TEAMS.items() if team == "a"]
     assert sorted(capsys.readouterr().out.splitlines()) == told
-    assert commands(bed) == {"cart-v7": "pause", "checkout-v2": "pause"}
+    sent = {name: read_command(text).verb for name, text in commands(bed).items()}
+    assert sent == {"cart-v7": "pause", "checkout-v2": "pause"}
     assert main(["pause", "--all", "-l", "team=nobody", "-n", NAMESPACE]) == 1
     assert capsys.readouterr().err.startswith(f"rolloutplan: no plan of namespace {NAMESPACE} is selected")
 

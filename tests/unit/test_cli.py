@@ -56,8 +56,8 @@ class Cluster:
     def got(self, path: str) -> dict[str, Any]:
         if "watch=true" in path:
             return {"type": "MODIFIED", "object": self.looked_at()}
-        if path.endswith("/rolloutplans") and "items" not in self.plan:
-            return {"items": [{"metadata": {"name": name}} for name in self.names]}
+        if path.endswith("/rolloutplans"):
+            return {"items": [{"metadata": {"name": name}} for name in self.names], **self.plan}
         return self.looked_at()
 
     def looked_at(self) -> dict[str, Any]:
@@ -602,6 +602,11 @@ def test_a_ceiling_is_a_whole_number_in_ascii_digits(text: str, capsys: pytest.C
     assert "is not a number: write a whole one" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["states", "/dev/null/states.md"]) == 1
+    assert capsys.readouterr().err.startswith("rolloutplan: /dev/null")
+
+
 # ---- many plans ------------------------------------------------------------------------------------------------------
 
 
@@ -633,3 +638,20 @@ def test_kubectl_completes_the_names_of_plans(
     monkeypatch.setattr("sys.argv", ["kubectl_complete-rolloutplan", *typed])
     assert complete() == 0
     assert capfd.readouterr().out.splitlines() == [*words, ":4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["--wait=0"], ["shop/web rolloutplan.dev/command: pause t1"]),
+        (["--wait=5"], ["shop/web: paused; the weights stay"]),
+        (["--wait=5", "-o=name"], ["rolloutplan.rolloutplan.dev/web"]),
+    ],
+)
+def test_of_all_plans_each_has_a_line_of_its_own(
+    cluster: Cluster, arguments: list[str], lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.plan = {"items": [a_plan("web", "Judging")]}
+    cluster.after = 1
+    assert main(["pause", "--all", "--token=t1", *arguments]) == 0
+    assert capsys.readouterr().out.splitlines() == lines

@@ -17,6 +17,7 @@ from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.screen import Format, Output, show_objects
 from rolloutplan.cli.sending import Answer, Outcome, Sending, Target
 from rolloutplan.cli.session import Session, session
+from rolloutplan.cluster.paths import PLANS
 
 ACTED, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 _CODES: Final = {Outcome.REFUSED: REFUSED, Outcome.UNANSWERED: FAILED, Outcome.FAILED: FAILED}
@@ -139,30 +140,38 @@ class _Told:
 
     output: Format
     several: bool
+    brief: bool
+    """Whether only answers are printed, and not what was written: of several plans whose answers are waited for."""
     answers: dict[Target, Answer] = field(default_factory=dict)
 
     def tell(self, answer: Answer) -> None:
         self.answers[answer.target] = answer
-        if self.output != "text":
-            return
+        if self.output == "text":
+            self._print(answer)
+
+    def _print(self, answer: Answer) -> None:
         where = f"{answer.target.namespace}/{answer.target.name}"
         words = f"{where}: {answer.words}" if self.several else answer.words
         if answer.outcome in _CODES:
             fail(words, FAILED)
-        elif answer.outcome is Outcome.SENT:
-            print(f"{where} {answer.words}", flush=True) if not self.several else None
-        else:
+        elif answer.outcome is not Outcome.SENT:
             print(words, flush=True)
+        elif not self.brief:
+            print(f"{where} {answer.words}", flush=True)
 
     def end(self) -> int:
-        """Return the exit code."""
+        """Print what is for programs; return the exit code."""
+        answers = self.answers.values()
         if self.output == "name":
-            for answer in self.answers.values():
-                print(f"rolloutplan.rolloutplan.dev/{answer.target.name}") if answer.outcome not in _CODES else None
+            show_objects([_plan(each.target) for each in answers if each.outcome not in _CODES], self.output)
         elif self.output != "text":
-            show_objects([_as_object(answer) for answer in self.answers.values()], self.output, several=self.several)
-        codes = {_CODES.get(answer.outcome, ACTED) for answer in self.answers.values()}
+            show_objects([_as_object(each) for each in answers], self.output, several=self.several)
+        codes = {_CODES.get(each.outcome, ACTED) for each in answers}
         return FAILED if FAILED in codes else max(codes)
+
+
+def _plan(target: Target) -> dict[str, Any]:
+    return {"apiVersion": PLANS.api_version, "kind": "RolloutPlan", "metadata": {"name": target.name}}
 
 
 def _as_object(answer: Answer) -> dict[str, Any]:
@@ -183,6 +192,7 @@ def _send(chosen: _Chosen, command: Command, wait: float, output: Format) -> int
 async def _send_all(chosen: _Chosen, command: Command, wait: float, output: Format) -> int:
     async with session(chosen.namespace, everywhere=chosen.everywhere) as cluster:
         targets = await chosen.targets(cluster)
-        told = _Told(output, several=chosen.every or len(targets) > 1)
+        several = chosen.every or len(targets) > 1
+        told = _Told(output, several, brief=several and wait > 0)
         await Sending(cluster, command, told.tell).to(targets, wait)
     return told.end()

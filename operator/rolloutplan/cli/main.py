@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can fail at the exit
         return CLOSED_PIPE
+    except OSError as error:
+        return fail(": ".join(str(part) for part in (error.filename, error.strerror) if part), 1)
 
 
 def complete() -> int:

@@ -89,9 +89,8 @@ class Session:
 
     async def plans(self, selector: str = "") -> list[Plan]:
         """Read all plans, or those that a label selector selects, by namespace and name. Raises ApiError."""
-        return sorted(
-            (Plan(raw) for raw in await self.objects(PLANS, selector)), key=lambda it: (it.namespace, it.name)
-        )
+        found = map(Plan, await self.objects(PLANS, selector))
+        return sorted(found, key=lambda plan: (plan.namespace, plan.name))
 
     async def watch(
         self,
@@ -122,7 +121,7 @@ class Session:
                         yield _take_in(known, event)
             except ApiError as error:
                 _raise_hopeless(error, lost)
-                pause = POLL_EVERY if error.status == 403 else pause
+                pause = POLL_EVERY if error.status == 403 else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
             found, version, pause = await self._read_again(kind, name, selector, pause, lost)
 

@@ -86,6 +86,13 @@ class PlanView:
     """All of its finalizers, ours and others'."""
     annotated: bool = True
     """Whether it has annotations at all."""
+    written: PlanSpec | None = field(init=False, repr=False, compare=False)
+    """The spec as it was written, for use where nothing is judged. A decision asks for it some fifty times."""
+
+    def __post_init__(self) -> None:
+        judged = self.spec.written if self.spec else None
+        written = self.content.written if isinstance(self.content, NeedsTemplates) else judged
+        object.__setattr__(self, "written", written)
 
     @property
     def last_good(self) -> Readable | None:
@@ -108,13 +115,6 @@ class PlanView:
     def templates(self) -> tuple[TemplateStatus, ...]:
         good = self.last_good
         return good.templates if good else ()
-
-    @property
-    def written(self) -> PlanSpec | None:
-        """The spec as it was written, for use where nothing is judged."""
-        if isinstance(self.content, NeedsTemplates):
-            return self.content.written
-        return self.spec.written if self.spec else None
 
     @property
     def problem(self) -> str:

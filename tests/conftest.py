@@ -40,13 +40,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
         return None
     config.option.loadscopereorder = False
     scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = together
+    scheduler._split_scope = lambda nodeid: together(nodeid, scheduler.collection)
     return scheduler
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if _is_worker(config):
-        items[:] = in_order(items)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = in_order(items)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -104,11 +103,26 @@ def bed(pytestconfig: pytest.Config) -> Iterator[Bed]:
         yield bed
 
 
+@pytest.fixture(scope="session")
+def shared_operator(bed: Bed) -> Iterator[Operator]:
+    """One operator that serves everything; `running` starts it."""
+    operator = Operator(bed)
+    yield operator
+    operator.process.kill()
+
+
 @pytest.fixture(scope="module")
-def running(bed: Bed) -> Iterator[Operator]:
-    """One operator that serves everything. Modules that start operators of their own do not ask for it."""
-    with Operator(bed) as operator:
-        yield operator
+def running(shared_operator: Operator) -> Operator:
+    """It runs, and goes on from one module to the next."""
+    if not shared_operator.process.running():
+        shared_operator.process.start()
+    return shared_operator
+
+
+@pytest.fixture(scope="module")
+def alone(shared_operator: Operator) -> None:
+    """It does not run: only operators that a module starts itself touch its plans."""
+    shared_operator.process.kill()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """How tests are shared out among the workers of pytest-xdist, so that all of them end at the same time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -8,12 +8,17 @@ ONE_BY_ONE = ("tests/e2e/", "tests/contract/", "tests/property/")
 """Folders whose modules are divided: a test takes long there, and needs no other of its module before it."""
 WHOLE = ("tests/e2e/test_chart.py",)
 """Modules in them that are not divided: what all of their tests build upon takes long to make."""
+AT_ONCE = "tests/e2e/at_once/"
+"""Where tests run at the same time, in batches of BATCH."""
+BATCH = 6
+"""So many tests in each of two workers keep two cores busy, and none of them waits long for a core."""
 ROUTERS = "tests/routers/"
 """Where the tests on one gateway are a group, in whichever order: it starts once."""
 FIRST = (
     "tests/e2e/test_crash_points.py",
     "tests/e2e/test_chart.py",
     ROUTERS,
+    AT_ONCE,
     "tests/e2e/",
     "tests/contract/",
     "tests/property/",
@@ -22,18 +27,36 @@ FIRST = (
 """What takes longest begins first. What takes no time comes last, and fills what would be left over."""
 
 
-def together(nodeid: str) -> str:
-    """The name of the group that a test is in: one worker runs all of a group, in their order."""
+def together(nodeid: str, nodeids: Sequence[str]) -> str:
+    """The name of the group that a test is in, among all: one worker runs all of a group, in their order."""
     module = nodeid.partition("::")[0]
+    if module.startswith(AT_ONCE):
+        return batch(nodeid, nodeids)[0]
     if module.startswith(ROUTERS):
-        return f"{ROUTERS}[{nodeid.partition('[')[2].partition('-')[0]}]"
+        return f"{ROUTERS}{_gateway(nodeid)}"
     return nodeid if module.startswith(ONE_BY_ONE) and module not in WHOLE else module
 
 
+def batch(nodeid: str, nodeids: Iterable[str]) -> Sequence[str]:
+    """The tests among all that run at the same time as one in AT_ONCE, or as one of ROUTERS on a plane; and itself."""
+    if nodeid.startswith(ROUTERS):
+        function = nodeid.partition("[")[0]
+        return [each for each in nodeids if each.startswith(f"{function}[{_gateway(nodeid)}-")]
+    of_batches = [each for each in nodeids if each.startswith(AT_ONCE)]
+    first = of_batches.index(nodeid) // BATCH * BATCH
+    return of_batches[first : first + BATCH]
+
+
 def in_order(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """The tests as FIRST has them; where it makes no difference, as they were collected."""
+    """The tests as FIRST has them, and one gateway after the other; else as they were collected."""
     return sorted(items, key=_place)
 
 
-def _place(item: pytest.Item) -> int:
-    return next((place for place, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
+def _place(item: pytest.Item) -> tuple[int, str]:
+    place = next((place for place, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
+    return place, _gateway(item.nodeid) if item.nodeid.startswith(ROUTERS) else ""
+
+
+def _gateway(nodeid: str) -> str:
+    """On which gateway a test in ROUTERS runs."""
+    return nodeid.partition("[")[2].partition("-")[0]

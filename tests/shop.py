@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 HEALTH_PORT = 8811
 METRICS_ABOVE = 1000
 """How far above its probes an operator of the tests has its metrics."""
+ALL_PLANS = "/apis/rolloutplan.dev/v1alpha1/rolloutplans"
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces/{}/rolloutplans/{}"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes/{}"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/{}/events"
@@ -88,6 +89,7 @@ class Operator:
 
         `kubeconfig` leads to the API server in another way than straight as `user`.
         """
+        self._bed = bed
         lent = ("--jobs", "--scaling", f"--job-metadata={PREFIX}*")
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
         command = [sys.executable, "-m", "rolloutplan", "operator", *ports, *lent, *options]
@@ -126,14 +128,17 @@ class Operator:
         return sum(float(line.split()[-1]) for line in ours if all(label in line for label in labels))
 
     def judges(self, times: int, timeout: float = 60.0) -> None:
-        """Wait until it has judged a predicate so often again: by then it has seen what there is to be seen now."""
-        before = self.counted("rolloutplan_verdicts_total")
-        until(
-            lambda: self.counted("rolloutplan_verdicts_total") >= before + times,
-            timeout,
-            f"verdict {times} more",
-            every=0.2,
-        )
+        """Wait until it has judged so often again as it takes to judge each predicate of each run `times`.
+
+        By then it has seen what there is to be seen.
+        """
+        wanted = self.counted("rolloutplan_verdicts_total") + times * max(1, self._predicates())
+        until(lambda: self.counted("rolloutplan_verdicts_total") >= wanted, timeout, f"verdict {times} more", every=0.2)
+
+    def _predicates(self) -> int:
+        """How many predicates it judges in turn, at most: those of all plans that have started and not ended."""
+        specs = [plan["spec"] for plan in self._bed.get(ALL_PLANS)["items"] if _runs(plan)]
+        return sum(len(spec.get("guards", ())) + max(map(_judged, spec["stages"])) for spec in specs)
 
     def leads(self) -> bool:
         return self.process.running() and answers(f"{self.url}/leading")
@@ -149,6 +154,15 @@ class Operator:
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("the operator is gone")
+
+
+def _runs(plan: Mapping[str, Any]) -> bool:
+    over = ("", "Pending", "Invalid", "Succeeded", "RolledBack")
+    return plan.get("status", {}).get("phase", "") not in over
+
+
+def _judged(stage: Mapping[str, Any]) -> int:
+    return sum(len(stage.get(role, ())) for role in ("pass", "fail", "warn"))
 
 
 def job(**behaviour: str) -> dict[str, Any]:
@@ -263,7 +277,7 @@ class Shop:
             return phase in phases or f"{phase}/{stage}" in phases
 
         try:
-            until(there, timeout, f"phase {' or '.join(phases)}")
+            until(there, timeout, f"phase {' or '.join(phases)}", every=0.2)
         except TimeoutError as error:
             now = seen.get("now") or {}
             # What says most comes first: whoever shows a failure may cut it.

@@ -75,7 +75,8 @@ class Bed:
         self._scrape = scrape
         self.prometheus = monitoring.prometheus(programs.prometheus, workdir, self._control_plane, scrape)
         self.api: Api = self._control_plane.api("admin")
-        self._loads: list[tuple[str, Load]] = []
+        self._loads: dict[str, list[Load]] = {}
+        """Those of each host."""
         self._remove_workdir = False
 
     @property
@@ -101,8 +102,8 @@ class Bed:
 
     def down(self) -> None:
         """Kill all parts and loads."""
-        for _, load in self._loads:
-            load.kill()
+        for host in list(self._loads):
+            self.end_loads(host)
         for part in self._parts:
             part.kill()
         if self._remove_workdir:
@@ -219,14 +220,13 @@ class Bed:
         An answer that takes longer than `timeout` seconds is lost. `fresh` makes a connection for each request.
         """
         load = Load(url, self.workdir, host=host, rate=rate, seconds=seconds, timeout=timeout, fresh=fresh)
-        self._loads.append((host, load))
+        self._loads.setdefault(host, []).append(load)
         return load
 
     def end_loads(self, host: str) -> None:
         """End every load for a host that has not ended yet: nobody counts its answers any more."""
-        for load in [load for its, load in self._loads if its == host]:
+        for load in self._loads.pop(host, []):
             load.kill()
-        self._loads = [(its, load) for its, load in self._loads if its != host]
 
     def query(self, promql: str) -> float | None:
         """The value of an instant query that has at most one; None if it has none."""

@@ -4,6 +4,7 @@ import base64
 import json
 import secrets
 import subprocess
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -124,7 +125,9 @@ class ControlPlane:
         }
         suffix = "-as-" + as_user.replace(":", "-") if as_user else ""
         path = self._workdir / f"{user}{suffix}.kubeconfig"
-        path.write_text(json.dumps(config))
+        written = path.with_suffix(f".{threading.get_ident()}")
+        written.write_text(json.dumps(config))
+        written.replace(path)  # at once: kubectl may be reading it
         return path
 
     def _write_files(self) -> None:

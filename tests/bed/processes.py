@@ -56,7 +56,7 @@ def _waited() -> float:
     return int(some.rpartition("total=")[2]) / 1e6
 
 
-def until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", every: float = 0.05) -> T:
+def until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", every: float = 0.1) -> T:
     """Ask `condition` every `every` seconds until it answers something true, and return that answer.
 
     Raises TimeoutError after `timeout` seconds of a Stopwatch.

@@ -1,7 +1,6 @@
 """The API server refuses an edit of a stage that has started, and takes all others."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.bed import Bed
 from tests.refusals import PLAN, changed
 
-CRDS = Path(__file__).parents[2] / "deploy" / "crds"
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces/default/rolloutplans"
 STAGES: list[dict[str, Any]] = [
     {"weight": "5%"},
@@ -22,8 +20,6 @@ STAGES: list[dict[str, Any]] = [
 @pytest.fixture
 def path(bed: Bed) -> Iterator[str]:
     """A plan whose first two entries have started."""
-    bed.kubectl("apply", "-f", str(CRDS))
-    bed.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
     spec = changed(PLAN, {"stages": STAGES})
     bed.api("POST", PLANS, {"apiVersion": "rolloutplan.dev/v1alpha1", "kind": "RolloutPlan",
                             "metadata": {"name": "locked"}, "spec": spec})  # fmt: skip

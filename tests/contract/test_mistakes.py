@@ -1,7 +1,6 @@
 """A real API server refuses the mistakes of the table as the reader does, and names the field."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,14 +9,6 @@ from tests.bed.bed import Bed
 from tests.contract.test_refusals import manifest, try_out
 from tests.mistakes import MISTAKES, TAKEN
 from tests.refusals import PLAN, changed
-
-CRDS = Path(__file__).parents[2] / "deploy" / "crds"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _crds(bed: Bed) -> None:
-    bed.kubectl("apply", "-f", str(CRDS))
-    bed.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
 
 
 def refused(bed: Bed, kind: str, spec: dict[str, object]) -> str:

@@ -47,12 +47,6 @@ PATHS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _crds(bed: Bed) -> None:
-    bed.kubectl("apply", "-f", str(ROOT / "deploy" / "crds"))
-    bed.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "deploy" / "crds"))
-
-
 def manifest(kind: str, spec: dict[str, Any], name: str = "refused") -> dict[str, Any]:
     return {"apiVersion": "rolloutplan.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 

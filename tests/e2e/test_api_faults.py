@@ -30,7 +30,7 @@ def proxy(bed: Bed) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture(scope="module")
-def operator(bed: Bed, proxy: FaultProxy) -> Iterator[Operator]:
+def operator(bed: Bed, proxy: FaultProxy, alone: None) -> Iterator[Operator]:
     """An operator that knows no other way to the API server than the proxy."""
     options = [f"--lease-name={LEASE}", "--identity=api-faults"]
     with Operator(

@@ -28,6 +28,7 @@ from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, python_path
 from tests.shop import (
+    ALL_PLANS,
     HEALTH_PORT,
     METRICS_ABOVE,
     PLANS,
@@ -43,7 +44,6 @@ from tests.shop import (
 
 CHART = ROOT / "deploy/helm/rolloutplan"
 CRDS = ROOT / "deploy/crds"
-ALL_PLANS = "/apis/rolloutplan.dev/v1alpha1/rolloutplans"
 NAME, NAMESPACE = "rolloutplan", "rolloutplan-system"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"

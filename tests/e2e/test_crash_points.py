@@ -299,7 +299,7 @@ def observer(bed: Bed) -> Iterator[Observer]:
 
 
 @pytest.fixture(scope="module")
-def benches(bed: Bed, observer: Observer) -> Iterator[list[Bench]]:
+def benches(bed: Bed, observer: Observer, alone: None) -> Iterator[list[Bench]]:
     benches = [Bench(bed, number) for number in range(WORKERS)]
     with ExitStack() as stack, ThreadPoolExecutor(WORKERS) as pool:
         for bench in benches:

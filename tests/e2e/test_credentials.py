@@ -95,7 +95,7 @@ def with_a_password(bed: Bed, folder: Path, cert: Path, key: Path, ca: Path) -> 
     process.kill()
 
 
-def test_a_prometheus_that_wants_credentials_is_asked_with_them(bed: Bed, tmp_path: Path) -> None:
+def test_a_prometheus_that_wants_credentials_is_asked_with_them(bed: Bed, alone: None, tmp_path: Path) -> None:
     authority, files = Authority(tmp_path / "ca"), tmp_path / "credentials"
     cert, key = authority.issue("server", f"IP:{netns.ADDRESS}")
     files.mkdir()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.status import Decision, read_status
-from tests.e2e.test_counting import WORSE
+from tests.e2e.at_once.test_counting import WORSE
 from tests.shop import ROOT, Shop
 from tests.unit.test_tools_replay import again
 
@@ -42,7 +42,7 @@ def test_the_decisions_of_a_run_follow_from_its_looks(shop: Shop, tmp_path: Path
     shop.open()
     shop.bed.behave("checkout-v1", shop.namespace, errors=0.1)
     shop.bed.behave("checkout-v2", shop.namespace, errors=errors)
-    shop.bed.load(shop.host, rate=200)
+    shop.bed.load(shop.host, rate=100)
     shop.start(guards=[WORSE], stages=[{"weights": ["25%", "100%"], "soak": "12s"}])
     lived = read_status(shop.until(end, timeout=60)).decisions
     looks, copy = tmp_path / "looks.jsonl", tmp_path / "copy.jsonl"

@@ -25,7 +25,7 @@ def open_behind_one_service(shop: Shop, pods: int) -> None:
 
 def test_pods_are_moved_one_way_and_back(shop: Shop, running: Operator) -> None:
     open_behind_one_service(shop, 4)
-    load = shop.bed.load(shop.host, rate=100)
+    load = shop.bed.load(shop.host, rate=40)
     shop.start(traffic=ROUTES, stages=[{"weights": ["25%", "100%"], "soak": "4s", "pass": [FEW_ERRORS]}])
     shop.until("Judging/w25", timeout=40)
     assert (shop.size("checkout-v1"), shop.size("checkout-v2")) == (3, 1)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.e2e.test_counting import EVENTS
+from tests.e2e.at_once.test_counting import EVENTS
 from tests.shop import Shop
 
 GUARD = {"name": "worse", "events": EVENTS, "vsOld": "> 1.5x"}
@@ -15,7 +15,7 @@ def begun(shop: Shop, bake: str) -> Any:
     shop.open()
     for name in AT_90:
         shop.bed.behave(name, shop.namespace, errors=0.1)
-    load = shop.bed.load(shop.host, rate=200)
+    load = shop.bed.load(shop.host, rate=80)
     shop.start(**SPEC, bake={"for": bake, "holdback": "10%"})
     status = shop.until("Baking", timeout=40)
     assert (status["stage"]["weight"], shop.traffic()) == ("90%", AT_90)

@@ -33,7 +33,7 @@ def verified(status: dict[str, Any]) -> dict[str, Any]:
 def test_traffic_that_did_not_move_holds_the_run_until_it_has(shop: Shop) -> None:
     shop.open()
     shop.bed.apply(in_front(shop))
-    load = shop.bed.load(shop.host, rate=100)
+    load = shop.bed.load(shop.host, rate=60)
     shop.start(guards=[WORSE], stages=[{"weights": ["25%", "100%"], "soak": "25s", "deadline": "60s"}])
     status = shop.until("Held", timeout=40)
     assert (status["reason"], verified(status)["status"]) == ("WeightNotEffective", "False")
@@ -52,8 +52,8 @@ def test_traffic_that_did_not_move_holds_the_run_until_it_has(shop: Shop) -> Non
 @pytest.mark.usefixtures("running")
 def test_a_gateway_that_follows_is_never_accused(bed: Bed) -> None:
     """Neither with few requests nor with many, each on a route of its own."""
-    shops = {rate: Shop(bed, f"share-{rate}-{uuid4().hex[:6]}") for rate in (10, 300)}
-    stages = [{"weights": ["5%", "50%", "80%", "100%"], "soak": "15s", "deadline": "60s"}]
+    shops = {rate: Shop(bed, f"share-{rate}-{uuid4().hex[:6]}") for rate in (10, 150)}
+    stages = [{"weights": ["5%", "50%", "80%", "100%"], "soak": "10s", "deadline": "60s"}]
     with ExitStack() as closing:
         for rate, shop in shops.items():
             closing.callback(shop.close)

@@ -1,15 +1,11 @@
 """A plan shifts real traffic on real parts, and puts it back."""
 
 import json
-import shlex
-import time
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from tests.bed import Stopwatch, objects
 from tests.bed.processes import until
-from tests.shop import ERRORS, SLOW, Operator, Shop
+from tests.shop import ERRORS, Operator, Shop
 
 QUIET = 'sum(rate(nothing_counts_this_total{deployment="$deployment"}[$window]))'
 
@@ -32,7 +28,7 @@ def condition(status: Json, kind: str) -> Json:
 
 def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
     shop.open()
-    load = shop.bed.load(shop.host, rate=100)
+    load = shop.bed.load(shop.host, rate=40)
     fits = {"name": "few-errors", "query": ERRORS, "is": "< 1%", "window": "3s"}
     shop.start(stages=[{"weights": ["25%", "50%", "100%"], "soak": "5s", "pass": [fits]}], bake="2s")
     status = shop.until("Succeeded", timeout=60)
@@ -56,7 +52,7 @@ def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
 
 def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     shop.open()
-    load = shop.bed.load(shop.host, rate=100)
+    load = shop.bed.load(shop.host, rate=40)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")
     running.judges(3)
@@ -85,28 +81,12 @@ def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     assert shop.phase() == "RolledBack", "applying a rolled-back plan again must not start it again"
 
 
-def test_latency_puts_the_old_weights_back(shop: Shop, running: Operator) -> None:
-    shop.open()
-    shop.bed.load(shop.host, rate=100)
-    slower = {"name": "slower", "query": SLOW, "vsOld": "> 2x", "window": "5s"}
-    shop.start(guards=[], stages=[{"weights": ["50%", "100%"], "soak": "30s", "fail": [slower]}])
-    shop.until("Judging/w50")
-    until(lambda: shop.measured(SLOW, "checkout-v2", "5s"), 20, "how slow the new side is")
-    running.judges(3)
-    assert shop.phase() == "Judging", "two equal sides must not be told apart"
-    shop.bed.behave("checkout-v2", shop.namespace, latency=0.3)
-    status = shop.until("RolledBack", timeout=20)
-    assert status["reason"] == "FailTripped"
-    assert "slower" in status["message"]
-    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-
-
 def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backends_alone(
     shop: Shop, running: Operator
 ) -> None:
     shop.weights = {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
     shop.open()
-    shop.bed.load(shop.host, rate=100)
+    shop.bed.load(shop.host, rate=40)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")
     now = shop.traffic()
@@ -116,33 +96,6 @@ def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backend
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
     shop.until("RolledBack", timeout=20)
     assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
-
-
-def test_a_dead_prometheus_holds_the_run_and_nothing_is_rolled_back(shop: Shop, running: Operator) -> None:
-    shop.open()
-    shop.bed.load(shop.host, rate=50)
-    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "10s", "deadline": "60s"}])
-    soaking = shop.until("Judging/w25")["stage"]
-    running.judges(3)
-    shop.bed.prometheus.kill()
-    try:
-        held = shop.until("Held", timeout=15)
-        assert held["reason"] == "MetricsUnavailable"
-        assert condition(held, "MetricsAvailable")["status"] == "False"
-        unanswered = partial(running.counted, "rolloutplan_metric_requests_total", 'code="0"')
-        before = unanswered()
-        until(lambda: unanswered() >= before + 5, 60, "five more questions in vain")
-        assert shop.phase() == "Held"
-        assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}, "blind is not bad"
-    finally:
-        shop.bed.prometheus.start()
-    first = {each["reason"]: each for each in reversed(shop.until("Succeeded", timeout=75)["decisions"])}
-    proved = first["StageProved"]["at"]
-    assert first["Resumed"]["at"] < proved
-    assert proved > soaking["soakUntil"], "time held does not count as soak"
-    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
-    assert shop.reasons().count("Held") == 1
-    assert shop.reasons().count("Resumed") == 1
 
 
 def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop: Shop) -> None:
@@ -167,7 +120,7 @@ def test_no_weight_goes_back_to_a_side_without_endpoints_before_it_has_some_agai
     shop: Shop, running: Operator
 ) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=100)
+    shop.bed.load(shop.host, rate=40)
     shop.start(stages=[{"weights": ["50%", "100%"], "soak": "30s"}])
     shop.until("Judging/w50")
     running.judges(3)
@@ -193,51 +146,6 @@ def test_a_service_that_selects_nothing_gets_no_traffic_until_it_is_mended(shop:
     shop.until("Judging/w25")
 
 
-def seconds_from_unready_to_old_weights(shop: Shop, **behaviour: Any) -> tuple[float, Json]:
-    """Break all new pods; returns the time from the Deployment's status to the route's patch, by the audit log.
-
-    In seconds of a Stopwatch, at its pace in that time.
-    """
-    shop.open()
-    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
-    shop.until("Judging/w25")
-    watch = Stopwatch()
-    shop.bed.behave("checkout-v2", shop.namespace, **behaviour)
-    status = shop.until("RolledBack", timeout=20)
-    pace = watch.pace()
-    known, moved = [], []
-    for entry in shop.bed.audit(words=[f'"{shop.namespace}"']):
-        ref = entry.get("objectRef", {})
-        if ref.get("namespace") != shop.namespace or entry["verb"] not in ("update", "patch"):
-            continue
-        at = _instant(entry["stageTimestamp"])
-        if (ref["resource"], ref["name"], ref.get("subresource")) == ("deployments", "checkout-v2", "status"):
-            known.append(at)
-        if (ref["resource"], ref.get("subresource")) == ("httproutes", None) and "rolloutplan" in entry["userAgent"]:
-            moved.append(at)
-    rolled_back = max(moved)
-    return (rolled_back - max(at for at in known if at <= rolled_back)) * pace, status
-
-
-def _instant(text: str) -> float:
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    return time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
-
-
-def test_unready_new_pods_put_the_weights_back_at_once(shop: Shop) -> None:
-    took, status = seconds_from_unready_to_old_weights(shop, ready=False)
-    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    assert status["reason"] == "NewSideDown"
-    assert 0 <= took < 1, f"{took:.2f} s from the Deployment's status to the old weights"
-
-
-def test_crash_looping_new_pods_put_the_weights_back_at_once(shop: Shop) -> None:
-    took, status = seconds_from_unready_to_old_weights(shop, crashloop=True)
-    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    assert status["reason"] in ("NewSideDown", "NewSideRestarting")
-    assert 0 <= took < 1, f"{took:.2f} s from the Deployment's status to the old weights"
-
-
 def test_no_weight_moves_to_pods_that_never_become_ready(shop: Shop) -> None:
     shop.annotations = {"checkout-v2": {"start": "ImagePullBackOff"}}
     shop.open(ready=False)
@@ -250,30 +158,9 @@ def test_no_weight_moves_to_pods_that_never_become_ready(shop: Shop) -> None:
     assert shop.route()["metadata"]["generation"] == 1, "the route must not have been touched"
 
 
-def test_a_kill_in_the_soak_neither_shortens_it_nor_starts_it_again(shop: Shop, running: Operator) -> None:
-    shop.open()
-    shop.bed.load(shop.host, rate=50)
-    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "12s"}])
-    before = shop.until("Judging/w25")["stage"]
-    running.judges(3)
-    running.process.kill()
-    running.process.start()
-    back = datetime.now(UTC)
-    shop.until("Shifting", "Judging/w100", "Succeeded", timeout=30)
-    moved = next(d for d in shop.status()["decisions"] if d["reason"] == "StageProved")
-    soaked, at = (datetime.fromisoformat(text) for text in (before["soakUntil"], moved["at"]))
-    assert soaked <= at, "the soak was shortened"
-    assert at - max(soaked, back) < timedelta(seconds=4), "the soak was started again"
-    assert shop.status()["run"] == 1
-    shop.until("Succeeded", timeout=40)
-    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
-    seqs = [int(e["metadata"]["name"].rpartition(".")[2]) for e in shop.events()]
-    assert seqs == list(range(1, len(seqs) + 1)), "every decision has exactly one Event"
-
-
 def test_two_plans_on_one_route(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50)
+    shop.bed.load(shop.host, rate=20)
     shop.start("first", stages=[{"weights": ["25%", "100%"], "soak": "4s"}])
     shop.until("Judging", name="first")
     shop.start("second", stages=[{"weights": ["50%", "100%"], "soak": "4s"}])
@@ -305,27 +192,6 @@ def test_a_namespace_that_ends_in_mid_run_does_not_hang(shop: Shop) -> None:
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")
     shop.bed.kubectl("delete", "namespace", shop.namespace, "--timeout=30s")
-
-
-def test_the_breadcrumb_works_when_the_operator_is_dead(shop: Shop, running: Operator) -> None:
-    shop.weights = {"checkout-v1": 9, "checkout-v2": 1}
-    shop.open()
-    shop.start(stages=[{"weights": ["50%", "100%"], "soak": "30s"}])
-    shop.until("Judging/w50")
-    running.process.kill()
-    try:
-        on_plan = shop.stored()["metadata"]["annotations"]["rolloutplan.dev/revert"]
-        on_route = shop.route()["metadata"]["annotations"]["rolloutplan.dev/revert"]
-        assert on_plan == on_route == shop.status()["revert"]
-        program, *arguments = shlex.split(on_route)
-        assert program == "kubectl"
-        shop.bed.kubectl(*arguments)
-        assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1}
-    finally:
-        running.process.start()
-    held = shop.until("Held", timeout=10)
-    assert held["reason"] == "Conflict", "a weight that somebody put back is not pushed forward again"
-    assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1}
 
 
 def test_a_new_template_in_mid_run_goes_back_first_and_then_starts_anew(shop: Shop) -> None:
@@ -373,7 +239,7 @@ def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_bac
     shop: Shop, running: Operator
 ) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50)
+    shop.bed.load(shop.host, rate=20)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "3s"}])
     shop.until("Judging/w25")
     by_hand(shop, 90, 10)
@@ -388,7 +254,7 @@ def test_weights_moved_back_by_somebody_else_hold_the_run_until_they_are_put_bac
 
 def test_kubectl_shows_what_a_person_on_call_needs(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50)
+    shop.bed.load(shop.host, rate=20)
     shop.start(stages=[{"name": "canary", "weight": "25%", "soak": "30s"}, {"weight": "100%"}])
     shop.until("Judging/canary")
     header, row = shop.bed.kubectl("-n", shop.namespace, "get", "rp").splitlines()
@@ -397,20 +263,3 @@ def test_kubectl_shows_what_a_person_on_call_needs(shop: Shop) -> None:
     told = shop.bed.kubectl("-n", shop.namespace, "describe", "rp", "checkout")
     assert "WeightShifted" in told, "kubectl describe must show the Events"
     assert "kubectl -n" in told
-
-
-def test_sigterm_ends_the_operator_within_five_seconds(shop: Shop, running: Operator) -> None:
-    shop.open()
-    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
-    shop.until("Judging/w25")
-    watch = Stopwatch()
-    running.process.child.terminate()
-    try:
-        assert running.process.ends(10) == 0
-        assert watch.seconds() < 5
-    except TimeoutError:
-        running.process.kill()
-        raise
-    finally:
-        running.process.start()
-    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}

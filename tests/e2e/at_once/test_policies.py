@@ -1,9 +1,6 @@
 """What policies of the cluster say before every increase, and never before a rollback."""
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from tests.bed import objects
 from tests.bed.processes import until
@@ -13,35 +10,19 @@ NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
 QUICK = [{"weights": ["25%", "100%"], "soak": "2s"}]
 
 
-@pytest.fixture
-def policy(shop: Shop) -> Iterator["Policy"]:
-    policy = Policy(shop)
-    yield policy
-    policy.delete()
-
-
-class Policy:
-    """One policy for all plans of a shop."""
-
-    def __init__(self, shop: Shop) -> None:
-        self._shop = shop
-
-    def apply(self, **spec: Any) -> None:
-        self._shop.bed.apply(self._manifest(spec))
-
-    def delete(self) -> None:
-        self._shop.bed.delete(self._manifest({}))
-
-    def _manifest(self, spec: dict[str, Any]) -> dict[str, Any]:
-        return {
+def demand(shop: Shop, **spec: Any) -> None:
+    """Have one policy for all plans of a shop, which says this."""
+    shop.bed.apply(
+        {
             "apiVersion": "rolloutplan.dev/v1alpha1",
             "kind": "RolloutPolicy",
-            "metadata": {"name": self._shop.namespace},
-            "spec": {"selector": {"namespaces": [self._shop.namespace]}, **spec},
+            "metadata": {"name": shop.namespace},
+            "spec": {"selector": {"namespaces": [shop.namespace]}, **spec},
         }
+    )
 
 
-def test_a_freeze_holds_before_the_next_increase_and_never_a_rollback(shop: Shop, policy: Policy) -> None:
+def test_a_freeze_holds_before_the_next_increase_and_never_a_rollback(shop: Shop) -> None:
     shop.open()
     flips = {
         "name": "bad",
@@ -51,7 +32,7 @@ def test_a_freeze_holds_before_the_next_increase_and_never_a_rollback(shop: Shop
     }
     shop.start(stages=QUICK, guards=[flips])
     shop.until("Judging/w25")
-    policy.apply(freeze={"now": "incident 4711"})
+    demand(shop, freeze={"now": "incident 4711"})
     held = shop.until("Held", timeout=10)
     assert held["reason"] == "Frozen"
     assert "incident 4711" in held["message"]
@@ -62,19 +43,19 @@ def test_a_freeze_holds_before_the_next_increase_and_never_a_rollback(shop: Shop
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
-def test_a_thaw_lets_it_go_on(shop: Shop, policy: Policy) -> None:
+def test_a_thaw_lets_it_go_on(shop: Shop) -> None:
     shop.open()
-    policy.apply(freeze={"now": "incident 4711"})
+    demand(shop, freeze={"now": "incident 4711"})
     shop.start(stages=QUICK, guards=[NEVER])
     until(lambda: shop.status().get("reason") == "Frozen", 10, "the freeze")
     assert shop.phase() == "Pending"
-    policy.apply()
+    demand(shop)
     shop.until("Succeeded", timeout=30)
 
 
-def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop, policy: Policy) -> None:
+def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop) -> None:
     shop.open()
-    policy.apply(lockGroup=shop.namespace)
+    demand(shop, lockGroup=shop.namespace)
     names = ["first", "second", "third"]
     for name in names:
         shop.bed.apply(objects.httproute(name, dict(shop.weights), shop.namespace, f"{name}.{shop.host}"))
@@ -93,15 +74,15 @@ def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop, po
     until(over, 90, "the end of all three")
 
 
-def test_a_spent_error_budget_takes_no_increase_and_one_that_is_not_known_neither(shop: Shop, policy: Policy) -> None:
+def test_a_spent_error_budget_takes_no_increase_and_one_that_is_not_known_neither(shop: Shop) -> None:
     shop.open()
-    policy.apply(errorBudget={"query": "vector(0.05)", "atLeast": "20%"})
+    demand(shop, errorBudget={"query": "vector(0.05)", "atLeast": "20%"})
     shop.start(stages=QUICK, guards=[NEVER])
     held = shop.until("Held", timeout=20)
     assert held["reason"] == "BudgetSpent"
     assert "5% of the error budget is left; at least 20% must be left" in held["message"]
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    policy.apply(errorBudget={"query": "nothing_counts_this", "atLeast": "20%"})
+    demand(shop, errorBudget={"query": "nothing_counts_this", "atLeast": "20%"})
     until(lambda: "NoData" in shop.status().get("message", ""), 15, "the doubt")
-    policy.apply(errorBudget={"query": "vector(0.5)", "atLeast": "20%"})
+    demand(shop, errorBudget={"query": "vector(0.5)", "atLeast": "20%"})
     shop.until("Succeeded", timeout=40)

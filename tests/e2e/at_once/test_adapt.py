@@ -17,7 +17,7 @@ def edit(shop: Shop, **spec: Any) -> None:
 
 def test_a_later_stage_is_edited_and_a_started_one_is_locked(shop: Shop) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=50)
+    shop.bed.load(shop.host, rate=20)
     shop.start(stages=STAGES)
     status = shop.until("Judging/w25")
     assert status["lockedStages"] == ["w25"]

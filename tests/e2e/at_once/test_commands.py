@@ -6,7 +6,7 @@ import pytest
 
 from tests.bed import objects
 from tests.bed.processes import until
-from tests.shop import Operator, Shop, metric_source
+from tests.shop import Operator, Shop
 
 SLOW_STAGES = [{"weights": ["25%", "100%"], "soak": "10m"}]
 NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
@@ -22,25 +22,6 @@ def answer(shop: Shop, token: str) -> dict[str, Any]:
     found = until(there, 5, f"the answer to {token}")
     assert found is not None
     return found
-
-
-def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
-    shop.open()
-    shop.bed.apply(metric_source("http://127.0.0.1:9", name=f"{shop.namespace}-dead"))
-    shop.start(stages=SLOW_STAGES, guards=[NEVER])
-    shop.until("Judging/w25")
-    shop.bed.behave("checkout-v1", shop.namespace, pods=1, ready=False)
-    shop.bed.prometheus.stop()
-    try:
-        shop.say("abort t1 --reason customers complain")
-        status = shop.until("RolledBack", timeout=5)
-    finally:
-        shop.bed.prometheus.cont()
-    assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
-    assert status["reason"] == "Aborted"
-    told = answer(shop, "t1")
-    assert told["by"] == "kubectl-annotate (self-declared)", "it says who"
-    assert "customers complain" in told["note"]
 
 
 def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop, running: Operator) -> None:
@@ -62,24 +43,6 @@ def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop, 
     shop.say("approve t3")
     assert answer(shop, "t3")["reason"] == "CommandRejected"
     assert shop.phase() == "Judging"
-
-
-def test_of_two_commands_at_once_the_newest_counts_and_both_are_recorded(shop: Shop, running: Operator) -> None:
-    shop.open()
-    shop.start(stages=SLOW_STAGES, guards=[NEVER])
-    shop.until("Judging/w25")
-    running.process.stop()
-    try:
-        shop.say("pause t1")
-        shop.say("abort t2")
-    finally:
-        running.process.cont()
-    shop.until("RolledBack", timeout=15)
-    assert answer(shop, "t2")["reason"] == "RollbackStarted"
-    told = answer(shop, "t1")
-    if "replaced by a newer command" not in told["note"]:  # it was heard so much earlier that it was not of two at once
-        assert told["note"].startswith("pause by kubectl-annotate")
-        assert shop.reasons().index("Held") < shop.reasons().index("RollbackStarted")
 
 
 def test_a_plan_that_is_committed_with_a_pause_starts_when_it_is_resumed(shop: Shop) -> None:

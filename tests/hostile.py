@@ -202,8 +202,8 @@ class Host:
         """Called after each look: observers of what the history does not show."""
         self.started: defaultdict[Key, deque[datetime]] = defaultdict(deque)
         """When effects about each thing were started, within the last second."""
-        self.passed_over: set[int] = set()
-        """Decisions that a sink does not take for what they say."""
+        self.passed_over: defaultdict[str, set[int]] = defaultdict(set)
+        """By sink the decisions that it does not take for what they say, or that left the trail before."""
         self.fates: dict[Key, Fate] = {}
         """What befell the newest effect about each thing."""
         self._agenda: list[tuple[datetime, float, Callable[[], None]]] = []
@@ -486,7 +486,7 @@ class Host:
         if brought is not None:
             self.watches.take(*brought)
         if isinstance(effect.work, Publish) and isinstance(result, Failure) and result.status in (400, 413, 422):
-            self.passed_over.add(effect.work.decision.seq)
+            self.passed_over[effect.work.sink].add(effect.work.decision.seq)
         run.on_result(effect, result, self.now)
         self.soon(self.now + AFTER_WEIGHTS if effect.urgent and not isinstance(effect.work, Write) else self.now)
 

@@ -18,6 +18,9 @@ from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import DECISIONS_KEPT, Status
 from rolloutplan.engine.model.effects import WriteLook
 from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.engine.run.record import is_recorded
+from rolloutplan.publish.events import EventSink
+from rolloutplan.publish.records import RecordSink
 from tests.hostile import FAILURES, FAIR, MISFORTUNES, Fate, Host, Weather
 from tests.observers import INVARIANTS, saved
 from tests.situations import P, s
@@ -56,7 +59,19 @@ HAPPENINGS: Final = (
     *(name for name in SINGLE if name not in NOT_BY_ITSELF),
     *(DIES, DIES, DIES, FIGHTS, REFUSES, REFUSES, REFUSES),
 )
-REFUSABLE: Final = ("record", "route", "route shop", "route api", "mark", "inspect", "job", "scale", "publish", "read")
+REFUSABLE: Final = (
+    "record",
+    "route",
+    "route shop",
+    "route api",
+    "mark",
+    "inspect",
+    "job",
+    "scale",
+    "publish",
+    "file",
+    "read",
+)
 
 
 @dataclass
@@ -105,6 +120,7 @@ def lived_through(seed: int) -> Ordeal:
     for invariant in INVARIANTS:
         ordeal.judge(invariant.__name__, partial(invariant, host.world))
     ordeal.judge(published.__name__, partial(published, ordeal))
+    ordeal.judge(filed.__name__, partial(filed, ordeal))
     host.counts["lost runs taken up"] += "Adopted" in host.world.told()
     return ordeal
 
@@ -260,8 +276,9 @@ def falls_off(host: Host) -> None:
     """Note which decisions leave the trail before they could be published: it keeps so many and no more."""
     status, run = host.watches.known("plan").status, host.world.run
     if run is not None:
-        through = min(run._published.values(), default=0)
-        host.passed_over |= {*range(through + 1, status.seq + 1)} - {decision.seq for decision in status.decisions}
+        there = {decision.seq for decision in status.decisions}
+        for sink, through in run._published.items():
+            host.passed_over[sink] |= {*range(through + 1, status.seq + 1)} - there
 
 
 class GoesBack:
@@ -364,9 +381,22 @@ def published(ordeal: Ordeal) -> None:
 
     That none is before it is recorded, and each in its words, the world itself sees to.
     """
-    world = ordeal.world
-    first = list(dict.fromkeys(seq for seq in world.published if seq not in ordeal.host.passed_over))
+    world, passed_over = ordeal.world, ordeal.host.passed_over[EventSink.name]
+    first = list(dict.fromkeys(seq for seq in world.published if seq not in passed_over))
     assert first == sorted(first), f"not in order: {first}"
     if not world.gone and not ordeal.violations:
-        missing = sorted(world.trail.keys() - set(first) - ordeal.host.passed_over)
+        missing = sorted(world.trail.keys() - set(first) - passed_over)
         assert not missing, f"never published: {missing} of {max(world.trail)}"
+
+
+def filed(ordeal: Ordeal) -> None:
+    """The record of each run has its decisions, each once, in order and in its words, and no others."""
+    world, passed_over = ordeal.world, ordeal.host.passed_over[RecordSink.name]
+    trail = {seq: decision for seq, decision in world.trail.items() if is_recorded(decision)}
+    for run in {decision.run for decision in trail.values()}:
+        of_run = [decision for seq, decision in sorted(trail.items()) if decision.run == run]
+        there = [decision for decision in world.filed(run) if decision.seq not in passed_over]
+        assert [each for each in of_run if each in there] == there, f"run {run} has other decisions in its record"
+        if not world.gone and not ordeal.violations:
+            missing = [each.seq for each in of_run if each not in there and each.seq not in passed_over]
+            assert not missing, f"not in the record of run {run}: {missing}"

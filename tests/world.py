@@ -30,6 +30,7 @@ from rolloutplan.api.spec import PlanSpec, SpecError, read_plan_spec
 from rolloutplan.api.status import RUNNING, Decision, Phase, RouteWeights, SourceStatus, Status, read_status
 from rolloutplan.api.status_patch import look_patch
 from rolloutplan.api.template import read_template
+from rolloutplan.cluster.client import ApiError
 from rolloutplan.cluster.plans import is_rewritten, with_begun
 from rolloutplan.engine.analysis.measurements import apply_answers
 from rolloutplan.engine.model.actions import (
@@ -94,12 +95,14 @@ from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.jobs import job_name
 from rolloutplan.engine.run.new_side import NewSide
 from rolloutplan.publish.events import EventSink
+from rolloutplan.publish.records import RecordSink
 from rolloutplan.stats.threshold import judge
 from rolloutplan.stats.verdict import Answer, Why
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.metadata import LAST_APPLIED
 from rolloutplan.traffic.overlay import ADDED
+from tests.files import Files, at_once, decisions_of
 from tests.queues import queues
 from tests.refusals import changed
 
@@ -137,7 +140,7 @@ HEALTHY: Final[Mapping[str, float | Why]] = {"errors": 0.0, "hits": 0.95, "wrong
 SHARED: Final = SourceStatus(kind="ClusterMetricSource", name="default", uid="5", digest="d1")
 SOURCE: Final = SourceView(timedelta(seconds=15), delay=timedelta(0), timeout=timedelta(seconds=5), object=SHARED)
 
-SINKS: Final = (SinkView(EventSink.name, EventSink.keeps),)
+SINKS: Final = (SinkView(EventSink.name, EventSink.keeps), SinkView(RecordSink.name, RecordSink.keeps))
 
 POINTS: Final = (
     "record",
@@ -152,8 +155,11 @@ POINTS: Final = (
     "made",
     "scale",
     "scaled",
+    "file",
+    "filed",
 )
-"""Where in a turn a trap can be set: before and after a status, a route and the plan's marks are written, and so on."""
+"""Where in a turn a trap can be set: before and after a status, a route and the plan's marks are written, and so on;
+`file` and `filed` are about the records of runs."""
 
 Trap = Callable[["World"], None]
 
@@ -481,7 +487,11 @@ class World:
     notices: list[Decision] = field(default_factory=list)
     """What was published that no status could hold."""
     published: list[int] = field(default_factory=list)
-    """The numbers of those that were published, in this order."""
+    """The numbers of those that were published as Events, in this order."""
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The RolloutRecords, by their paths."""
+    _filing: RecordSink | None = None
+    """What writes them, and remembers of them; a crash forgets it."""
     _given: tuple[Decision, ...] = ()
     """The decisions of the status that it began with."""
     _changed_at: dict[str, datetime] = field(default_factory=dict)
@@ -504,6 +514,7 @@ class World:
         if twin.run is not None:
             for name, value in vars(twin.run).items():
                 setattr(twin.run, name, copy.copy(value) if isinstance(value, dict | NewSide) else value)
+        twin._filing = None
         return twin
 
     # ---- what stands there -------------------------------------------------------------------------------------------
@@ -781,7 +792,7 @@ class World:
             case PatchPlanMetadata() as work:
                 self._mark(effect, work)
             case Publish() as work:
-                self._publish(work)
+                self._publish(effect, work)
         return None
 
     def _do(self, effect: Effect, work: RunJob | Scale) -> Result:
@@ -871,7 +882,7 @@ class World:
         """The operator is killed and started again, or another takes its place."""
         if self.run is not None and self.run.unwritten_status is not None:
             self.lost.append(self.run.unwritten_status)
-        self.run = None
+        self.run = self._filing = None
         self.replaced, self.rewritten = (), False
         self._read = self._judged = None
         self.epoch += 1
@@ -925,7 +936,10 @@ class World:
         self.version += 1
         self._at("marked")
 
-    def _publish(self, work: Publish) -> None:
+    def _publish(self, effect: Effect, work: Publish) -> None:
+        if work.sink == RecordSink.name:
+            self._file(effect, work)
+            return
         self._at("publish")
         if work.recorded:
             decision = work.decision
@@ -934,6 +948,18 @@ class World:
             self.published = [*self.published, decision.seq]
         else:
             self.notices = [*self.notices, work.decision]
+
+    def _file(self, effect: Effect, work: Publish) -> None:
+        """Add a decision to the record of its run."""
+        self._filing = self._filing or RecordSink(Files(self.files, self._at))
+        try:
+            at_once(self._filing.publish(effect.snapshot, work.decision, recorded=work.recorded))
+        except ApiError as error:
+            raise RefusedError(Failure(error.status, error.reason, error.message)) from error
+
+    def filed(self, run: int) -> tuple[Decision, ...]:
+        """The decisions in the record of a run."""
+        return decisions_of(self.files, self.name, self.uid, run)
 
     def _run(self, snapshot: Snapshot, action: RunJob) -> JobView:
         name, job = action.name, self.jobs.get(action.name)
@@ -1258,6 +1284,7 @@ def workload(found: Deployment | None) -> WorkloadView | None:
         selector=f"app={found.name}",
         sized_by=found.sized_by,
         labels=labels(found.name),
+        images=(f"registry.example.com/{found.name}:{found.revision}",),
     )
 
 

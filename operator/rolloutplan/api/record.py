@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic.config import JsonDict
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.status import Decision, Evidence, Instant, Part, filled, read_part
+from rolloutplan.api.status import Decision, Evidence, Instant, Part, read_part
 
 PLAN_LABEL: Final = "rolloutplan.dev/plan"
 OUTCOME_LABEL: Final = "rolloutplan.dev/outcome"
@@ -128,16 +128,6 @@ class RolloutRecord(Part):
     def name(self) -> str:
         """The name of the object: plan, first characters of its uid, run. A long name of a plan is cut."""
         return record_name(self.spec.plan, self.spec.plan_uid, self.spec.run)
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """By which records are found: the plan, and the outcome."""
-        return {PLAN_LABEL: plan_label(self.spec.plan), OUTCOME_LABEL: str(self.status.outcome)}
-
-    def to_raw(self) -> dict[str, Any]:
-        """`spec` and `status` as JSON; empty fields are left out."""
-        raw: dict[str, Any] = filled(self.model_dump(mode="json", by_alias=True))
-        return raw
 
 
 def record_name(plan: str, uid: str, run: int) -> str:

@@ -22,6 +22,8 @@ from rolloutplan.api.status_size import bounded
 DECISIONS_KEPT = 30
 EVIDENCE_KEPT = 16
 TOKENS_KEPT = 200
+OPERATOR = "rolloutplan"
+"""What decisions call the operator, among those who decide."""
 
 
 class Phase(StrEnum):
@@ -84,6 +86,11 @@ class Part(BaseModel):
     """Base of all status models: frozen, camelCase in JSON. Unknown fields are ignored; `status_patch` keeps them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    def to_raw(self) -> dict[str, Any]:
+        """The JSON object for the API server; empty fields are left out."""
+        raw: dict[str, Any] = filled(self.model_dump(mode="json", by_alias=True))
+        return raw
 
 
 class Backend(Part):
@@ -265,7 +272,7 @@ class Decision(Part):
     observed: str = Field("", description="What the predicates showed.")
     why: str = Field("", description="Why the decision follows from that.")
     by: str = Field(
-        "rolloutplan",
+        OPERATOR,
         description="Who decided: the operator, or who wrote a command. That is a user only where an admission policy"
         " checks it; else the field manager, as the client calls itself (self-declared).",
     )
@@ -460,7 +467,7 @@ class Status(Part):
 
     def to_raw(self) -> dict[str, Any]:
         """The JSON object for the API server; empty fields are left out, and of a large one what only explains."""
-        return bounded(filled(self.model_dump(mode="json", by_alias=True)))
+        return bounded(super().to_raw())
 
 
 def filled(value: Any) -> Any:

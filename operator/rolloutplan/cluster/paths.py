@@ -41,6 +41,7 @@ TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "predicatetemplates")
 CLUSTER_TEMPLATES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "clusterpredicatetemplates", namespaced=False)
 POLICIES: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutpolicies", namespaced=False)
 ROUTE_KINDS: Final = Kind(PLAN_GROUP, PLAN_VERSION, "routekinds", namespaced=False)
+RECORDS: Final = Kind(PLAN_GROUP, PLAN_VERSION, "rolloutrecords")
 NAMESPACES: Final = Kind("", "v1", "namespaces", namespaced=False)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 EVENTS: Final = Kind("events.k8s.io", "v1", "events")
@@ -77,6 +78,10 @@ def segment(name: str) -> str:
 
 def plan(namespace: str, name: str, sub: str = "") -> str:
     return path(PLANS, namespace, name, sub)
+
+
+def record(namespace: str, name: str = "") -> str:
+    return path(RECORDS, namespace, name)
 
 
 def event(namespace: str, name: str = "") -> str:

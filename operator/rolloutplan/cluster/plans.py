@@ -23,6 +23,8 @@ from rolloutplan.cluster.client import Raw, ResourceClient
 from rolloutplan.engine.model.plan_view import NeedsTemplates, PlanContent, PlanView, Readable, Unreadable
 from rolloutplan.engine.model.snapshot import FINALIZER, REVERT
 
+COMMITTED_AT: Final = "rolloutplan.dev/committed-at"
+"""The annotation by which a pipeline says when the change was committed: an instant such as 2026-03-01T09:00:00Z."""
 COMMANDS_KEPT: Final = 5
 SELF_DECLARED: Final = "(self-declared)"
 """Behind the name of a field manager: the client chose it, so it is no proof of who it was."""
@@ -66,6 +68,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
         labels=safe_get.mapping(meta, "labels"),
         version=str(meta.get("resourceVersion", "")),
         finalizers=tuple(map(str, safe_get.items(meta, "finalizers"))),
+        committed_at=safe_get.instant(meta, "annotations", COMMITTED_AT),
         annotated=meta.get("annotations") is not None,
     )
 

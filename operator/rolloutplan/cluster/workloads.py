@@ -40,7 +40,8 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         hindered=_hindered(raw),
         autoscaler=_autoscaler(raw),
         late=_told(raw, "Progressing", "False"),
-        containers=_containers(raw),
+        containers=frozenset(_of_containers(raw, "name")),
+        images=tuple(_of_containers(raw, "image")),
         version=safe_get.text(raw, "metadata", "resourceVersion"),
         selector=selector(raw),
         sized_by=last_writer(raw["metadata"], [("spec", "replicas")]),
@@ -88,9 +89,10 @@ def _told(raw: Mapping[str, Any], kind: str, status: str) -> str:
     return ""
 
 
-def _containers(raw: Mapping[str, Any]) -> frozenset[str]:
+def _of_containers(raw: Mapping[str, Any], field: str) -> Iterator[str]:
+    """A text of each container in the template, where it has one."""
     found = safe_get.items(raw, "spec", "template", "spec", "containers")
-    return frozenset(name for container in found if (name := safe_get.text(container, "name")))
+    return (text for container in found if (text := safe_get.text(container, field)))
 
 
 def selector(raw: Mapping[str, Any]) -> str:

@@ -34,8 +34,9 @@ from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.metrics.pool import Sources
-from rolloutplan.publish.base import view_of
+from rolloutplan.publish.base import DecisionSink, view_of
 from rolloutplan.publish.events import EventSink
+from rolloutplan.publish.records import RecordSink
 from rolloutplan.telemetry.metrics import Metrics
 
 CLAIMED_A_SECOND: Final = 100
@@ -65,7 +66,9 @@ class Reconciler:
         self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
         self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
         self._limiter = RequestLimiter()
-        self._sinks = {sink.name: sink for sink in (EventSink(self._client(Priority.EVENTS), instance=instance),)}
+        client = self._client(Priority.EVENTS)
+        sinks: tuple[DecisionSink, ...] = (EventSink(client, instance=instance), RecordSink(client))
+        self._sinks = {sink.name: sink for sink in sinks}
         store.sinks = tuple(view_of(sink) for sink in self._sinks.values())
         self._executor = Executor(
             self._client,

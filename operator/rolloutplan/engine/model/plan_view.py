@@ -84,6 +84,8 @@ class PlanView:
     """Its resourceVersion."""
     finalizers: tuple[str, ...] = ()
     """All of its finalizers, ours and others'."""
+    committed_at: datetime | None = None
+    """When what it puts out was committed, as its annotation says."""
     annotated: bool = True
     """Whether it has annotations at all."""
     written: PlanSpec | None = field(init=False, repr=False, compare=False)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from rolloutplan.api.status import Status
+from rolloutplan.api.status import RUNNING, Status
+
+RECORDS: Final = "records"
+"""The sink of the records of runs: until it has a decision, that stays in the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +23,14 @@ class SinkView:
     """Decisions before this instant are not for it: it was added later."""
 
     def published_before(self, status: Status, now: datetime) -> int:
-        """The newest decision not to be published again: the former leader may have died before it published more."""
-        through, after = status.published_through.get(self.name, 0), self.since
+        """The newest decision not to be published again: the former leader may have died before it published more.
+
+        Without a cursor the plan had no such sink so far: it begins with the present run, or with what comes next.
+        """
+        through, after = status.published_through.get(self.name), self.since
+        if through is None:
+            met = status.phase in RUNNING
+            through = next((each.seq - 1 for each in status.decisions if met and each.run == status.run), status.seq)
         if self.keeps is not None:
             after = max(now - self.keeps, after) if after else now - self.keeps
         missing = (each.seq for each in status.decisions if each.seq > through and (after is None or each.at > after))

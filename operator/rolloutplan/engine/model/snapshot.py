@@ -200,6 +200,8 @@ class WorkloadView:
     """That it makes no progress, by its own condition."""
     containers: frozenset[str] = frozenset()
     """The names of the containers in its template."""
+    images: tuple[str, ...] = ()
+    """The images of these, in the order of the template."""
     pods: Pods | None = None
     """None until its pods have been listed."""
     pods_at: datetime | None = None

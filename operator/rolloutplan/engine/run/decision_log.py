@@ -17,7 +17,16 @@ from rolloutplan.api.quantities import Comparison, format_confidence, format_dur
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
-from rolloutplan.api.status import DECISIONS_KEPT, EVIDENCE_KEPT, Decision, Evidence, Phase, PredicateStatus, Status
+from rolloutplan.api.status import (
+    DECISIONS_KEPT,
+    EVIDENCE_KEPT,
+    OPERATOR,
+    Decision,
+    Evidence,
+    Phase,
+    PredicateStatus,
+    Status,
+)
 from rolloutplan.engine.analysis.counting import hypothesis_of
 from rolloutplan.engine.analysis.doubts import NO_OLD_SIDE, decided_at, lacks_old_side
 from rolloutplan.engine.analysis.measurements import (
@@ -29,6 +38,7 @@ from rolloutplan.engine.analysis.measurements import (
 )
 from rolloutplan.engine.analysis.variables import render, variables_for
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery
+from rolloutplan.engine.model.sinks import RECORDS
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.stats.sequential import pack
@@ -49,6 +59,9 @@ REPEATABLE = frozenset[EventReason]().union(*_RINGS)
 """The reasons of decisions that others can repeat at will."""
 REPEATABLE_KEPT = 6
 """So many of each group stay: enough to see who does it, of the 30 decisions that are kept."""
+UNRECORDED_KEPT = 30
+"""So many more stay that no record has yet. Records that cannot be written for long must not make the plan too large:
+with these it has less than 100 KiB of decisions as they usually are."""
 TRIPPED, CLEAR = "Tripped", "Clear"
 """The verdicts of a guard, a `fail` or a `warn` predicate whose comparison is true, or false."""
 
@@ -110,19 +123,26 @@ def append_decision(
         believed=printable(expectation.expected[:1024]),
         observed=printable(expectation.observed[:1024]),
         why=printable(why or row.rationale),
-        by=printable(commanded_by.by) if commanded_by else "rolloutplan",
+        by=printable(commanded_by.by) if commanded_by else OPERATOR,
         token=commanded_by.token if commanded_by else "",
         evidence=shown,
     )
-    return change(status, seq=decision.seq, decisions=_kept((*status.decisions, decision)))
+    return change(status, seq=decision.seq, decisions=_kept(status, decision))
 
 
-def _kept(trail: tuple[Decision, ...]) -> tuple[Decision, ...]:
-    """The decisions that stay: answers to what others may repeat at will do not push out the rest of the trail."""
-    gone = set[int]()
+def _kept(status: Status, newest: Decision) -> tuple[Decision, ...]:
+    """The decisions that stay: answers to what others may repeat at will do not push out the rest of the trail.
+
+    Those that are in no record yet stay in addition.
+    """
+    trail, gone = (*status.decisions, newest), set[int]()
     for group in _RINGS:
         gone.update([decision.seq for decision in trail if decision.reason in group][:-REPEATABLE_KEPT])
-    return tuple(decision for decision in trail if decision.seq not in gone)[-DECISIONS_KEPT:]
+    kept = {decision.seq for decision in [each for each in trail if each.seq not in gone][-DECISIONS_KEPT:]}
+    through = status.published_through.get(RECORDS, newest.seq)
+    owed = [decision.seq for decision in trail if decision.seq > through and decision.seq not in kept]
+    kept.update(owed[-UNRECORDED_KEPT:])
+    return tuple(decision for decision in trail if decision.seq in kept)
 
 
 def _expected(spec: PlanSpec | None, status: Status) -> str:

@@ -1,0 +1,173 @@
+"""Publishes decisions to RolloutRecords: one object for each run, to which each decision is added as it comes.
+
+Decisions come from the plan's status, engine/run/record.py says what follows from them, and the object is written over
+the version that was read. What is in the record already is not written again, so no crash can bring a decision twice.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.record import (
+    OUTCOME_LABEL,
+    PLAN_LABEL,
+    RecordStatus,
+    RolloutRecord,
+    RunOutcome,
+    plan_label,
+    read_record,
+    record_name,
+)
+from rolloutplan.api.status import Decision
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
+from rolloutplan.engine.model.sinks import RECORDS
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.run.record import BEGINS, closed, is_recorded, updated
+
+WRITE_WITHIN: Final = 5.0
+"""Seconds: a record of 512 KiB is read and written in far less."""
+ATTEMPTS: Final = 3
+"""So often an object that somebody else has changed meanwhile is read again; then the run pauses."""
+KNOWN: Final = 50
+"""So many records are remembered as they were written last, so that the next decision needs no read."""
+KNOWN_SIZE: Final = 40
+"""Decisions of a record that is remembered; a larger one is read again. Together they take some 10 MiB."""
+_CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND})
+
+
+class RecordSink:
+    """Publishes decisions to RolloutRecords."""
+
+    name = RECORDS
+    keeps: timedelta | None = None
+
+    def __init__(self, api: ResourceClient) -> None:
+        self._api = api
+        self._known: OrderedDict[str, Raw] = OrderedDict()
+        """The records written last, by their paths."""
+
+    async def publish(self, snapshot: Snapshot, decision: Decision, *, recorded: bool = True) -> None:
+        """Add the decision to the record of its run, unless it is in it. Raises ApiError.
+
+        A notice is no decision of any run, and what was decided before a first run belongs to none.
+        """
+        if not recorded or not is_recorded(decision):
+            return
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._add(snapshot, decision, is_new=not attempt and decision.reason in BEGINS)
+            except ApiError as error:
+                if error.status not in _CHANGED or attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    async def _add(self, snapshot: Snapshot, decision: Decision, *, is_new: bool) -> None:
+        """Read the record and write it with the decision; one that `is_new` is not looked for first."""
+        plan = snapshot.plan
+        path = paths.record(plan.namespace, record_name(plan.name, plan.uid, decision.run))
+        raw = self._known.pop(path, None) or (None if is_new else await self._read(path))
+        before = read_record(raw) if raw is not None else None
+        after = updated(before, snapshot, decision)
+        if raw is None or before is None:
+            await self._close_former(snapshot, decision)
+            raw = await self._api.create(
+                paths.record(plan.namespace), _new(plan.namespace, after), timeout=WRITE_WITHIN
+            )
+        elif after is not before:
+            raw = await self._write(path, raw, before, after)
+        self._keep(path, raw, after)
+
+    async def _close_former(self, snapshot: Snapshot, decision: Decision) -> None:
+        """Close the record of the run before, where that was superseded before any weight: no decision says so."""
+        plan, former = snapshot.plan, decision.run - 1
+        if former < 0:
+            return
+        path = paths.record(plan.namespace, record_name(plan.name, plan.uid, former))
+        raw = self._known.pop(path, None) or await self._read(path)
+        if raw is not None:
+            before = read_record(raw)
+            words = f"run {decision.run} began, because the plan or the pod template was changed"
+            after = closed(before, RunOutcome.SUPERSEDED, decision.at, words)
+            if after is not before:
+                await self._write(path, raw, before, after)
+
+    async def _read(self, path: str) -> Raw | None:
+        """The record; None where there is none."""
+        try:
+            return await self._api.get(path, timeout=WRITE_WITHIN)
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
+    async def _write(self, path: str, raw: Raw, before: RolloutRecord, after: RolloutRecord) -> Raw:
+        return await self._api.patch(path, record_patch(raw, before, after), kind="json", timeout=WRITE_WITHIN)
+
+    def _keep(self, path: str, raw: Raw, record: RolloutRecord) -> None:
+        if len(record.status.decisions) <= KNOWN_SIZE:
+            self._known[path] = raw
+        while len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+
+
+def _new(namespace: str, record: RolloutRecord) -> Raw:
+    return {
+        "apiVersion": paths.RECORDS.api_version,
+        "kind": "RolloutRecord",
+        "metadata": {"name": record.name, "namespace": namespace, "labels": labels_of(record)},
+        **record.to_raw(),
+    }
+
+
+def labels_of(record: RolloutRecord) -> dict[str, str]:
+    """By which records are found: the plan, and the outcome."""
+    return {PLAN_LABEL: plan_label(record.spec.plan), OUTCOME_LABEL: str(record.status.outcome)}
+
+
+def record_patch(raw: Mapping[str, Any], before: RolloutRecord, after: RolloutRecord) -> list[dict[str, Any]]:
+    """The JSON Patch from one state of a record to the next, over the version that was read.
+
+    New decisions are appended, so that a request stays small however long the record is. Fields that this version does
+    not know stay. The API server refuses it with 409 where the record is no longer at that version.
+    """
+    version = safe_get.text(raw, "metadata", "resourceVersion")
+    return [
+        {"op": "add", "path": "/metadata/resourceVersion", "value": version},
+        *_label_changes(raw, after),
+        *_status_changes(raw, before.status, after.status),
+    ]
+
+
+def _label_changes(raw: Mapping[str, Any], after: RolloutRecord) -> Iterator[dict[str, Any]]:
+    has, wanted = safe_get.mapping(raw, "metadata", "labels"), labels_of(after)
+    if not has:
+        yield {"op": "add", "path": "/metadata/labels", "value": wanted}
+        return
+    for name, value in wanted.items():
+        if has.get(name) != value:
+            yield {"op": "add", "path": f"/metadata/labels/{name.replace('/', '~1')}", "value": value}
+
+
+def _status_changes(raw: Mapping[str, Any], before: RecordStatus, after: RecordStatus) -> Iterator[dict[str, Any]]:
+    has, wanted = safe_get.mapping(raw, "status"), after.to_raw()
+    if not has:
+        yield {"op": "add", "path": "/status", "value": wanted}
+        return
+    added = (
+        after.decisions[len(before.decisions) :] if after.decisions[: len(before.decisions)] == before.decisions else ()
+    )
+    if "decisions" in has and added:
+        del wanted["decisions"]
+        yield from ({"op": "add", "path": "/status/decisions/-", "value": each.to_raw()} for each in added)
+    for name, value in wanted.items():
+        if name not in has or has[name] != value:
+            yield {"op": "add", "path": f"/status/{name}", "value": value}
+    if "endedAt" in has and "endedAt" not in wanted:
+        yield {"op": "remove", "path": "/status/endedAt"}

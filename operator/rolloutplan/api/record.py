@@ -25,6 +25,7 @@ PEOPLE_KEPT: Final = 50
 _LONGEST_NAME: Final = 253
 _LONGEST_LABEL: Final = 63
 _UID_SHOWN: Final = 8
+_LONGEST_RUN: Final = 10
 _INSTANT: Final[JsonDict] = {"maxLength": 32}
 
 
@@ -132,8 +133,13 @@ class RolloutRecord(Part):
 
 def record_name(plan: str, uid: str, run: int) -> str:
     """The name of the record of a run; it stays a DNS subdomain."""
-    suffix = f"-{uid[:_UID_SHOWN]}-{run}"
-    return plan[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
+    return f"{record_prefix(plan, uid)}{run}"
+
+
+def record_prefix(plan: str, uid: str) -> str:
+    """With what the names of all records of a plan begin."""
+    suffix = f"-{uid[:_UID_SHOWN]}-"
+    return plan[: _LONGEST_NAME - len(suffix) - _LONGEST_RUN].rstrip(".-") + suffix
 
 
 def plan_label(plan: str) -> str:

@@ -128,6 +128,10 @@ class PlanFields(SpecModel):
     deletion_policy: Literal["Restore", "Keep"] = Field(
         default="Restore", description="What happens to the weights when the plan is deleted during a run."
     )
+    records_kept: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="How many RolloutRecords of this plan are kept; the operator's own number if left out (20).",
+    )
     variables: Annotated[
         dict[str, Annotated[str, Field(max_length=1024)]],
         Field(max_length=32),

@@ -19,6 +19,7 @@ from rolloutplan.cluster.client import ApiError, own_namespace
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop.main import run
 from rolloutplan.loop.options import Options
+from rolloutplan.loop.record_pruning import Retention
 from rolloutplan.metrics.access import CREDENTIALS, SourceHosts
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 from rolloutplan.telemetry.logs import set_up
@@ -26,12 +27,19 @@ from rolloutplan.telemetry.logs import set_up
 SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 """The cluster's own: whoever may write plans there would get a part in the cluster itself."""
 _NONE: Final = Grants()
+_RECORDS: Final = Retention()
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise ValueError(f'"{text[:40]}" is not a number: write a whole one, such as 4')
     return int(text)
+
+
+def _records_kept(text: str) -> int:
+    if not 1 <= (found := _count(text)) <= 1000:
+        raise ValueError(f'"{text}" is not a number of records: write 1 to 1000')
+    return found
 
 
 def _source_timeout(text: str) -> timedelta:
@@ -139,6 +147,22 @@ def serve(
             " *.monitoring.svc; may be repeated (default: none)",
         ),
     ] = None,
+    records_kept: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=reads(_records_kept),
+            help=f"RolloutRecords that are kept of each plan, unless it says recordsKept (default: {_RECORDS.kept})",
+        ),
+    ] = _RECORDS.kept,
+    records_max_age: Annotated[
+        timedelta,
+        typer.Option(
+            metavar="TIME",
+            parser=reads(parse_duration),
+            help=f"RolloutRecords that are older are deleted (default: {_RECORDS.age.days}d)",
+        ),
+    ] = _RECORDS.age,
     credentials_dir: Annotated[
         Path,
         typer.Option(
@@ -174,6 +198,7 @@ def serve(
         unserved=frozenset() if namespace else frozenset({*SYSTEM_NAMESPACES, *(exclude_namespace or ())}),
         source_ceilings=Ceilings(max_source_timeout, max_source_concurrency),
         source_hosts=hosts,
+        records=Retention(records_kept, records_max_age),
         credentials=credentials_dir,
     )
     try:

@@ -52,6 +52,8 @@ ObserveRequest = Callable[[str, str, int, float], None]
 CompareClock = Callable[[str, float, float], None]
 """Called for each answer: its Date header, and when it was sent and received, in seconds of `time.monotonic`."""
 
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
 
 class ApiError(Exception):
     """A request that failed.
@@ -172,6 +174,7 @@ class _Request:
     timeout: float | None
     body: object = None
     content: str = ""
+    accept: str = "application/json"
 
     @property
     def target(self) -> str:
@@ -250,6 +253,15 @@ class Api:
         """
         return await self._send(_Request("GET", path, query, timeout))
 
+    async def list_metadata(self, path: str, **query: str | int) -> Raw:
+        """Read a list of which each item has its metadata alone, however large the objects are. Raises ApiError."""
+        return await self._send(_Request("GET", path, query, None, accept=_METADATA))
+
+    async def delete(self, path: str, *, version: str) -> Raw:
+        """Delete an object at this resourceVersion. Raises ApiError; 409 means that it has changed."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"resourceVersion": version}}
+        return await self._send(_Request("DELETE", path, {}, None, body, "application/json"))
+
     async def create(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> Raw:
         """Create an object. Raises ApiError; 409 AlreadyExists means that it exists."""
         query = {"fieldManager": FIELD_MANAGER}
@@ -314,6 +326,7 @@ class Api:
         timeout = self._timeout if request.timeout is None else min(request.timeout, self._timeout)
         try:
             headers = await _headers(client)
+            headers["Accept"] = request.accept
             if request.content:
                 headers["Content-Type"] = request.content
             return _read(*await self._exchange(client, request, headers, timeout))

@@ -82,6 +82,7 @@ from rolloutplan.engine.model.effects import (
 )
 from rolloutplan.engine.model.queries import CountQuestion
 from rolloutplan.engine.model.routes import UnusableError, holds, owner_of, select_rules
+from rolloutplan.engine.model.sinks import RECORDS
 from rolloutplan.engine.model.snapshot import (
     FAULT,
     NO_MEASUREMENTS,
@@ -138,6 +139,8 @@ LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
 FAULT_OVER_AFTER: Final = timedelta(minutes=1)
 """How long an exception in a query or a read is reported after it could have been tried again."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
+RECORDED_WITHIN: Final = timedelta(seconds=10)
+"""How long a deletion waits for the record of its run: no deletion hangs because a record cannot be written."""
 FAULT_TOLD_EVERY: Final = timedelta(minutes=10)
 """A fault of the operator is published at most so often: the exception may come at every look."""
 MAX_CONFLICTS_IN_A_ROW: Final = 8
@@ -201,6 +204,8 @@ class PlanRun:
         """The reason of the refused status write that was published as a notice."""
         self._fault_told: datetime | None = None
         """When a fault of the operator was last published as a notice."""
+        self._let_go_at: datetime | None = None
+        """When a deleted plan is let go at the latest, whatever its record has."""
         self._logged_seq = facts.status.seq
         self._new = NewSide(facts.new.version if facts.new else "", now)
         self._routes_read_at: datetime | None = None
@@ -247,6 +252,7 @@ class PlanRun:
         if self._forget_obsolete_refusals(snapshot, step):
             snapshot = self.snapshot(facts, now)
             step = decide(snapshot)
+        step = self._until_recorded(snapshot, step, facts)
         self.looked_at = self.looked_at if facts.unread else now
         todo: list[Effect] = []
         if step.urgent:
@@ -258,6 +264,19 @@ class PlanRun:
         todo += self._look_effects(snapshot)
         look_at = max(self._look_due_at(snapshot), now + LOOK_AGAIN) if snapshot.status.phase in RUNNING else None
         return Effects(tuple(todo), self._wake_at(snapshot, step), self._new_decisions(facts), look_at)
+
+    def _until_recorded(self, snapshot: Snapshot, step: ReconcileResult, facts: Facts) -> ReconcileResult:
+        """Do not let go of a deleted plan before its record has every decision: nobody would know what is missing."""
+        through = self._published.get(RECORDS)
+        owed = through is not None and any(each.seq > through for each in facts.status.decisions)
+        if not owed or not any(isinstance(each, PatchPlanMetadata) and not each.finalizer for each in step.actions):
+            return step
+        if not snapshot.plan.deleting:
+            return step
+        self._let_go_at = self._let_go_at or snapshot.now + RECORDED_WITHIN
+        if snapshot.now >= self._let_go_at:
+            return step
+        return replace(step, actions=(), wake_at=self._let_go_at)
 
     def _turn_back(self, now: datetime) -> None:
         """The clock was put back: what is remembered with a later instant would stop all until then."""
@@ -281,6 +300,7 @@ class PlanRun:
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
         self._foreign_undo = {}
         self._answered_at = ()
+        self._let_go_at = self._let_go_at and min(self._let_go_at, now + RECORDED_WITHIN)
         self._repairs = {route: tuple(min(each, now) for each in times) for route, times in self._repairs.items()}
 
     def _follow_source(self, facts: Facts) -> None:

@@ -25,6 +25,7 @@ from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.record_pruning import RecordPruning
 from rolloutplan.loop.route_watch import RouteWatch
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import History, Listing
@@ -149,6 +150,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     kind_status = _kind_status(api, store, elector, options.namespaces)
     running = (
         reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(), kind_status.run(),
+        _pruning(api, reconciler, elector, options).run(),
     )  # fmt: skip
     turning = tuple(map(asyncio.create_task, running))
     closing.push_async_callback(_end, *turning)
@@ -170,6 +172,14 @@ def _kind_status(api: Api, store: Store, elector: Elector, namespaces: Sequence[
     """What writes the status of RouteKinds while this replica leads."""
     made = KindStatus(api, store.kinds, leading=lambda: elector.leading, namespaces=namespaces)
     store.kinds_changed = made.changed
+    return made
+
+
+def _pruning(api: Api, reconciler: Reconciler, elector: Elector, options: Options) -> RecordPruning:
+    """What deletes old records of runs while this replica leads."""
+    plans, leading = reconciler.store.plans, lambda: elector.leading
+    made = RecordPruning(api, plans, options.records, leading=leading, namespaces=options.namespaces)
+    reconciler.run_ended = made.ended
     return made
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rolloutplan.engine.model.grants import Grants
+from rolloutplan.loop.record_pruning import Retention
 from rolloutplan.metrics.access import CREDENTIALS, NO_HOSTS, SourceHosts
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 
@@ -35,5 +36,7 @@ class Options:
     """The most that MetricSources may have."""
     source_hosts: SourceHosts = NO_HOSTS
     """Where namespaced metric sources may point."""
+    records: Retention = field(default_factory=Retention)
+    """Which records of runs are kept."""
     credentials: Path = CREDENTIALS
     """The directory of the credential files that metric sources name."""

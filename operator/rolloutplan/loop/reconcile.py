@@ -67,7 +67,7 @@ class Reconciler:
         self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
         self._limiter = RequestLimiter()
         client = self._client(Priority.EVENTS)
-        sinks: tuple[DecisionSink, ...] = (EventSink(client, instance=instance), RecordSink(client))
+        sinks: tuple[DecisionSink, ...] = (EventSink(client, instance=instance), RecordSink(client, ended=self._ended))
         self._sinks = {sink.name: sink for sink in sinks}
         store.sinks = tuple(view_of(sink) for sink in self._sinks.values())
         self._executor = Executor(
@@ -82,6 +82,8 @@ class Reconciler:
             look_delay=self._look_delay,
             still_wanted=self._still_wanted,
         )
+        self.run_ended: Callable[[str, str], None] = lambda *_: None
+        """Called with the namespace and the name of a plan when a run of it has ended, or when it is gone."""
         self._epoch: int | None = None
         self._led_since = now()
         self._runs: dict[str, PlanRun] = {}
@@ -95,6 +97,9 @@ class Reconciler:
         """Keys of the plans with a run whose looks are recorded."""
         self._failing: set[str] = set()
         """Keys of the plans whose last look raised, or whose status reports a fault of the operator."""
+
+    def _ended(self, namespace: str, plan: str) -> None:
+        self.run_ended(namespace, plan)
 
     def failing(self) -> int:
         """Return the number of plans on which the operator itself fails; 0 while it does not lead."""
@@ -269,7 +274,8 @@ class Reconciler:
         if facts is None or facts.status.phase not in RUNNING:
             self._noting.leave(key)
         if facts is None:
-            self._runs.pop(key, None)
+            if self._runs.pop(key, None) is not None:
+                self._ended(*key.split("/"))
             self._failing.discard(key)
             self.schedule.forget(key)
             return

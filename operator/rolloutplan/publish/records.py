@@ -7,7 +7,7 @@ the version that was read. What is in the record already is not written again, s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -42,13 +42,13 @@ _CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND})
 
 
 class RecordSink:
-    """Publishes decisions to RolloutRecords."""
+    """Publishes decisions to RolloutRecords. `ended` gets the namespace and the name of a plan whose run has ended."""
 
     name = RECORDS
     keeps: timedelta | None = None
 
-    def __init__(self, api: ResourceClient) -> None:
-        self._api = api
+    def __init__(self, api: ResourceClient, *, ended: Callable[[str, str], None] = lambda *_: None) -> None:
+        self._api, self._ended = api, ended
         self._known: OrderedDict[str, Raw] = OrderedDict()
         """The records written last, by their paths."""
 
@@ -83,6 +83,8 @@ class RecordSink:
         elif after is not before:
             raw = await self._write(path, raw, before, after)
         self._keep(path, raw, after)
+        if after.status.outcome is not RunOutcome.RUNNING:
+            self._ended(plan.namespace, plan.name)
 
     async def _close_former(self, snapshot: Snapshot, decision: Decision) -> None:
         """Close the record of the run before, where that was superseded before any weight: no decision says so."""
@@ -156,16 +158,16 @@ def _label_changes(raw: Mapping[str, Any], after: RolloutRecord) -> Iterator[dic
 
 
 def _status_changes(raw: Mapping[str, Any], before: RecordStatus, after: RecordStatus) -> Iterator[dict[str, Any]]:
-    has, wanted = safe_get.mapping(raw, "status"), after.to_raw()
+    has = safe_get.mapping(raw, "status")
     if not has:
-        yield {"op": "add", "path": "/status", "value": wanted}
+        yield {"op": "add", "path": "/status", "value": after.to_raw()}
         return
-    added = (
-        after.decisions[len(before.decisions) :] if after.decisions[: len(before.decisions)] == before.decisions else ()
-    )
-    if "decisions" in has and added:
-        del wanted["decisions"]
-        yield from ({"op": "add", "path": "/status/decisions/-", "value": each.to_raw()} for each in added)
+    wanted, known = after.model_copy(update={"decisions": ()}).to_raw(), len(before.decisions)
+    if "decisions" in has and after.decisions[:known] == before.decisions:
+        for each in after.decisions[known:]:
+            yield {"op": "add", "path": "/status/decisions/-", "value": each.to_raw()}
+    else:
+        wanted["decisions"] = [each.to_raw() for each in after.decisions]
     for name, value in wanted.items():
         if name not in has or has[name] != value:
             yield {"op": "add", "path": f"/status/{name}", "value": value}

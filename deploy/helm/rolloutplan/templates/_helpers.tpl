@@ -147,6 +147,11 @@ podAntiAffinity:
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [list]
+# One record for each run; each decision is added to it. `get`: read it before, unless it was just written. `list`, `delete`:
+# old ones are deleted.
+- apiGroups: [rolloutplan.dev]
+  resources: [rolloutrecords]
+  verbs: [get, list, create, patch, delete]
 # One Event for each decision.
 - apiGroups: [events.k8s.io]
   resources: [events]

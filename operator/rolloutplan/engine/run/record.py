@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, Final
 
-from rolloutplan.api.limits import KIB, kib, size_of
+from rolloutplan.api.limits import KIB, kib
 from rolloutplan.api.reasons import EventReason, StatusReason
 from rolloutplan.api.record import (
     PEOPLE_KEPT,
@@ -24,7 +24,7 @@ from rolloutplan.api.record import (
     RunOutcome,
 )
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import OPERATOR, Decision, Kind, Phase
+from rolloutplan.api.status import OPERATOR, Decision, Kind, Part, Phase
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRANSITIONS, Target
 from rolloutplan.engine.run.decision_log import REPEATABLE
@@ -207,7 +207,7 @@ def bounded(record: RolloutRecord) -> RolloutRecord:
 
     The first decision, the newest ones and every change of a weight stay longer than all others.
     """
-    size = size_of(record.to_raw())
+    size = _size(record)
     record = record if size <= MAX_RECORD else _folded(record, size - FOLDED_TO)
     return _told(record) if record.status.folded or record.status.shortened else record
 
@@ -219,7 +219,7 @@ def _folded(record: RolloutRecord, excess: int) -> RolloutRecord:
     newer = [place for place in kept if place >= len(kept) - RECENT]
     stages = tuple(each.model_copy(update={"evidence": ()}) for each in status.stages[:-STAGES_IN_FULL])
     stages = (*stages, *status.stages[-STAGES_IN_FULL:])
-    excess -= _size(status.stages) - _size(stages)
+    excess -= _size(*status.stages) - _size(*stages)
     shortened = folded = 0
     for place, keep in _in_order(status.decisions, older, newer):
         if excess <= 0:
@@ -231,7 +231,7 @@ def _folded(record: RolloutRecord, excess: int) -> RolloutRecord:
         elif after != before:
             kept[place] = after
             shortened += 1
-        excess -= _size([before]) - (_size([after]) if after else 0)
+        excess -= _size(before) - (_size(after) if after else 0)
     changes = {
         "stages": stages,
         "decisions": tuple(kept.values()),
@@ -255,8 +255,9 @@ def shorter(decision: Decision) -> Decision:
     return decision.model_copy(update=less)
 
 
-def _size(parts: Sequence[Decision | RecordedStage]) -> int:
-    return sum(size_of(each.to_raw()) for each in parts)
+def _size(*parts: Part) -> int:
+    """The bytes of parts as JSON, with the empty texts that are not written: no fewer than they have, and soon said."""
+    return sum(len(each.model_dump_json(by_alias=True, exclude_none=True).encode()) for each in parts)
 
 
 def _told(record: RolloutRecord) -> RolloutRecord:

@@ -58,6 +58,7 @@ def _served(bed: Bed) -> bool:
         bed.get("/apis/rolloutplan.dev/v1alpha1/rolloutplans")
         bed.get("/apis/rolloutplan.dev/v1alpha1/clustermetricsources")
         bed.get("/apis/rolloutplan.dev/v1alpha1/clusterpredicatetemplates")
+        bed.get("/apis/rolloutplan.dev/v1alpha1/rolloutrecords")
     except ApiError:
         return False
     return True

@@ -93,7 +93,7 @@ class Server:
                 raw = jsonpatch.apply_patch(raw, body)
             except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
                 raise ApiError(422, "Invalid", str(error)) from error
-            raw["metadata"]["generation"] += 1
+            raw["metadata"]["generation"] = raw["metadata"].get("generation", 0) + 1
             if "parents" in raw.get("status", {}):
                 accept(raw)
         else:

@@ -67,10 +67,16 @@ class Entry(NamedTuple):
     def path(self) -> str:
         return paths.record(self.namespace, self.name)
 
+    @property
+    def age_order(self) -> tuple[datetime, int]:
+        """The newer ones are greater; within a second by the number of the run, which ends the name."""
+        run = self.name.rpartition("-")[2]
+        return self.created, int(run) if run.isdecimal() else 0
+
 
 def outdated(entries: Iterable[Entry], kept: int, age: timedelta, now: datetime) -> list[Entry]:
     """Those of one plan that are to be deleted, the oldest first. The record of a run under way stays."""
-    ended = sorted((each for each in entries if not each.running), key=lambda each: each.created, reverse=True)
+    ended = sorted((each for each in entries if not each.running), key=lambda each: each.age_order, reverse=True)
     return [each for place, each in enumerate(ended) if place >= kept or each.created < now - age][::-1]
 
 

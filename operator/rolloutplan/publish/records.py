@@ -89,7 +89,7 @@ class RecordSink:
     async def _close_former(self, snapshot: Snapshot, decision: Decision) -> None:
         """Close the record of the run before, where that was superseded before any weight: no decision says so."""
         plan, former = snapshot.plan, decision.run - 1
-        if former < 0:
+        if former < 1:
             return
         path = paths.record(plan.namespace, record_name(plan.name, plan.uid, former))
         raw = self._known.pop(path, None) or await self._read(path)

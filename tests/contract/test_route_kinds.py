@@ -13,6 +13,7 @@ import yaml
 
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import Backend, RouteWeights
+from rolloutplan.cluster.spelling import spelled
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import holds_both
 from rolloutplan.traffic.base import RouteKind
@@ -146,7 +147,8 @@ class Route:
         return self.write(self.sample.kind.patch(view, self.target(view, percent), token=TOKEN, undo=undo))
 
     def write(self, patch: list[dict[str, Any]]) -> Manifest:
-        stored: Manifest = self.bed.client("chart")("PATCH", f"{self.path}?fieldManager=rolloutplan", patch, JSON_PATCH)
+        body, path = spelled(patch).encode(), f"{self.path}?fieldManager=rolloutplan"
+        stored: Manifest = self.bed.client("chart")("PATCH", path, body, JSON_PATCH)
         return stored
 
     def edit(self, metadata: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["judge", "x.csv", "--is", "> 1%", "--role", "guard"], '--role: "guard" is not one of fail, pass'),
         (["lint"], "rolloutplan lint: FILE is missing\nusage: rolloutplan lint "),
         (["pause"], "rolloutplan pause: PLAN is missing: name a plan, or write --all"),
+        (["pause", "checkout", "--reason"], "rolloutplan pause: --reason: a value is missing"),
+        (["lint", "x.yaml", "--strict=no"], "rolloutplan lint: --strict: it takes no value"),
         (["undo"], "rolloutplan undo: PLAN is missing\nusage: rolloutplan undo "),
         (["undo", "a", "b"], 'rolloutplan undo: "b" is not expected here'),
         (["lint", "x.yaml", "--bad", "x"], 'lint: --bad: "x" is not a percentage'),

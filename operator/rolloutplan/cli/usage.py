@@ -6,7 +6,8 @@ typer parses; the rows with the commands come from app.py, and main.py runs what
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -23,6 +24,7 @@ _CHOICE: Final = re.compile(r"Value error, '(?P<given>.*)' is not one of (?P<nam
 _INVALID: Final = re.compile(r"Invalid value(?: for (?P<where>'.+?'))?: (?P<words>.+)", re.DOTALL)
 _MISSING: Final = re.compile(r"Missing (?:argument|option) (?P<where>'.+?')\..*", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"No such option: (?P<given>\S+).*", re.DOTALL)
+_VALUE: Final = re.compile(r"Option '(?P<where>.+?)' (?P<words>requires an argument|does not take a value)\.")
 _EXTRA: Final = re.compile(r"Got unexpected extra argument\(s\) \((?P<given>.*)\)", re.DOTALL)
 _NEAR: Final = 0.7
 """How alike an option must be that is suggested: all of them begin with the same two characters."""
@@ -99,16 +101,23 @@ class Command(_Plain, TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, with -o=json as kubectl has it, which typer would read as the value "=json"."""
         short = {name for each in self.params for name in each.opts if not name.startswith("--")}
-        return super().parse_args(
-            ctx, [f"{each[:2]}{each[3:]}" if each[:2] in short and each[2:3] == "=" else each for each in args]
-        )
+        given = [f"{each[:2]}{each[3:]}" if each[:2] in short and each[2:3] == "=" else each for each in args]
+        with _named(ctx):
+            return super().parse_args(ctx, given)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _named(ctx):
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.ctx = ctx
-            raise
+
+
+@contextmanager
+def _named(ctx: Any) -> Iterator[None]:
+    """Note in an error of which command it is, where typer has not."""
+    try:
+        yield
+    except typer.TyperException as error:
+        error.__dict__["ctx"] = error.__dict__.get("ctx") or ctx
+        raise
 
 
 class _Later(TyperCommand):
@@ -203,6 +212,8 @@ def _plain(words: str, ctx: Any) -> str:
         return f'"{found["given"]}" is not an option{f": did you mean {near[0]}?" if near else ""}'
     if found := _EXTRA.fullmatch(words):
         return f'"{found["given"].split(" ")[0]}" is not expected here'
+    if found := _VALUE.fullmatch(words):
+        return f"{found['where']}: {'a value is missing' if found['words'][0] == 'r' else 'it takes no value'}"
     if found := _MISSING.fullmatch(words):
         where = found["where"].replace("'", "").replace(" ", "")
         return f"{where} is missing\n{ctx.get_usage()}"

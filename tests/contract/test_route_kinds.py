@@ -1,21 +1,27 @@
 """A real API server and kubectl agree with the descriptions: what we write is taken, and only on what was read."""
 
+import asyncio
 import copy
 import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
+from urllib.parse import urlencode
 
 import pytest
 import yaml
 
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import Backend, RouteWeights
+from rolloutplan.cluster import client
 from rolloutplan.cluster.spelling import spelled
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import holds_both
+from rolloutplan.loop.routes import RouteKinds
+from rolloutplan.loop.users import find_users
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.own import read_route_kind
@@ -224,6 +230,32 @@ def test_the_undo_line_restores_in_a_shell(bed: Bed, route: Route) -> None:
     line = route.shift(50)["metadata"]["annotations"]["rolloutplan.dev/revert"]
     assert "patched" in kubectl(bed, line)
     assert meant(route.read()) == meant(before)
+
+
+@dataclass(frozen=True)
+class AsChart:
+    """The API server as the operator reads it, with the rights of the chart."""
+
+    bed: Bed
+
+    async def get(self, path: str) -> Manifest:
+        found: Manifest = self.bed.client("chart")("GET", path)
+        return found
+
+    async def list(self, path: str, *, timeout: float | None = None, **query: str) -> Manifest:
+        try:
+            return await self.get(f"{path}?{urlencode(query)}")
+        except ApiError as error:
+            raise client.ApiError(error.status, "Refused", str(error)) from error
+
+
+def test_what_gives_the_old_side_traffic_is_found_among_the_objects_of_all_kinds(bed: Bed, route: Route) -> None:
+    kinds = RouteKinds()
+    kinds.put(OWN)
+    server = cast("client.Api", AsChart(bed))
+    seen = asyncio.run(find_users(server, kinds, HOME, route.sample.old, lambda: datetime.now(UTC)))
+    assert (len(seen.found), seen.unknown) == (1, "")
+    assert seen.found[0].startswith("Ingress " if route.sample.raw["kind"] == "Ingress" else f"{route.sample.name} ")
 
 
 def test_git_sets_weights_back_and_we_move_them_again(bed: Bed, route: Route) -> None:

@@ -92,6 +92,15 @@ TEXTS: Final[Mapping[str, Texts]] = {
     "name": _NAMES,
     "stage name": _NAMES,
     "object's name": Texts((*_NAMES.good, "a.b", "1.2-3.c"), ("a..b", ".a", "a.", "A", "x" * 253, "x" * 254, "a/b")),
+    "kind of route": Texts(
+        ("HTTPRoute", "GRPCRoute", "TraefikService", "VirtualService", "Replicas", "FeatureFlag", "edge-route", "a.b"),
+        ("httproute", "HttpRoute", "Ingress", "", "a..b", "HTTPRoute\n", "x" * 253, "x" * 254),
+    ),
+    "name of a side": Texts(
+        ("web", "web/v2", "web-00001", "On", "a.b_c", "x" * 253), ("", "-a", "/a", "a b", "é", "a\n", "x" * 254)
+    ),
+    "name of a flag": Texts(("checkout", "a", "a/b:c.d_e", "x" * 128), ("", "-a", "a-", "a b", "é", "a\n", "x" * 129)),
+    "variant": Texts(("on", "off", "v2", "A.b_c", "x" * 63), ("", "-a", "a-", "a/b", "é", "on\n", "x" * 64)),
     "duration": Texts(
         ("0s", "1s", "10s", "500ms", "1h30m", "1.5h", "1m1m", "5m", "35m", "99999h", "1000ms", "0.001s", "100ms", "1h",
          "1d", "1d12h"),

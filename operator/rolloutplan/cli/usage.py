@@ -20,7 +20,8 @@ from typer.main import get_command
 
 from rolloutplan import __version__
 
-_CHOICE: Final = re.compile(r"Value error, '(?P<given>.*)' is not one of (?P<names>.+)\.", re.DOTALL)
+_CHOICE: Final = ("Value error, '", "' is not one of ")
+"""Where the message about a choice has the given text, and before the names: these contain none of it."""
 _INVALID: Final = re.compile(r"Invalid value(?: for (?P<where>'.+?'))?: (?P<words>.+)", re.DOTALL)
 _MISSING: Final = re.compile(r"Missing (?:argument|option) (?P<where>'.+?')\..*", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"No such option: (?P<given>\S+).*", re.DOTALL)
@@ -222,11 +223,13 @@ def _plain(words: str, ctx: Any) -> str:
 
 def _of_value(words: str) -> str:
     """What is wrong with a value; of a choice, with the nearest name."""
-    if not (found := _CHOICE.fullmatch(words)):
+    start, middle = _CHOICE
+    given, is_choice, names_text = words.removeprefix(start).rpartition(middle)
+    if not is_choice or not words.startswith(start):
         return words
-    names = found["names"].replace("'", "").split(", ")
-    near = get_close_matches(found["given"], names, n=1)
-    return f'"{found["given"]}" is not one of {", ".join(names)}{f" (did you mean {near[0]}?)" if near else ""}'
+    names = names_text.rstrip(".").replace("'", "").split(", ")
+    near = get_close_matches(given, names, n=1)
+    return f'"{given}" is not one of {", ".join(names)}{f" (did you mean {near[0]}?)" if near else ""}'
 
 
 def _arguments(ctx: Any) -> list[Any]:

@@ -30,11 +30,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "words"),
     [
         (["status", "checkout-v2"], '"status" is not a command: `kubectl get rp -n NAMESPACE -w` shows the plans'),
-        (["describe", "checkout-v2"], '"describe" is not a command: `kubectl describe rp PLAN` shows its decisions'),
+        (["describe", "checkout-v2"], '"describe" is not a command: history shows the decisions about a plan'),
         (["rollback", "checkout-v2"], '"rollback" is not a command: abort restores the old weights'),
         (["simulte", "x.yaml"], '"simulte" is not a command: did you mean simulate?'),
         (["Lint", "x.yaml"], '"Lint" is not a command: did you mean lint?'),
-        (["frobnicate"], '"frobnicate" is not a command\ncommands: lint, simulate, judge'),
+        (["frobnicate"], '"frobnicate" is not a command\ncommands: list, why, history'),
         (
             ["lint", "--trafic", "3/s", "x.yaml"],
             'rolloutplan lint: "--trafic" is not an option: did you mean --traffic?',

@@ -23,6 +23,9 @@ def _send(name: str, words: str, reason: str, function: str = "send_command") ->
 
 
 COMMANDS: Final[Sequence[Entry]] = (
+    Entry("list", _PLANS, "list plans, those that need a person first", "-A", "views.plans:list_plans"),
+    Entry("why", _PLANS, "tell the last decision in sentences, and how to undo it", "checkout-v2", "views.why:why"),
+    Entry("history", _PLANS, "show the decisions about a plan", "checkout-v2 -o yaml", "views.history:history"),
     Entry("lint", _FILES, "check plans, templates, metric sources and policies in files", "plan.yaml --strict"),
     Entry("simulate", _FILES, "show the timeline that the plans in files would take", "plan.yaml --traffic 12/s"),
     Entry("judge", _FILES, "judge counts from a CSV with the operator's own test", "looks.csv --vs-old '> 1.5x'"),

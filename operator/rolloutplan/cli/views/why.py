@@ -1,0 +1,81 @@
+"""`rolloutplan why`: the last decision about a plan in sentences, what follows from it, and how it is undone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.command import Verb
+from rolloutplan.api.status import RUNNING, Decision
+from rolloutplan.cli.options import Namespace, PlanName
+from rolloutplan.cli.screen import Output, screen, show_objects
+from rolloutplan.cli.session import Plan, session
+from rolloutplan.cli.views.words import KINDS, command, duration, line, next_commands, phase_text, undo_command
+
+
+def why(plan: PlanName, namespace: Namespace = None, output: Output = "text") -> int:
+    """What was expected, what was observed, what was decided, and by whom. Exit 0, 1 if the plan cannot be read."""
+    found = asyncio.run(read_plan(namespace, plan))
+    if output == "name":
+        show_objects([found.raw], output)
+    elif output != "text":
+        show_objects(safe_get.items(found.raw, "status", "decisions")[-1:], output, several=False)
+    else:
+        screen().print(rendered(found, datetime.now(UTC)))
+    return 0
+
+
+async def read_plan(namespace: str | None, name: str) -> Plan:
+    """Read one plan. Raises CliError."""
+    async with session(namespace) as cluster:
+        return await cluster.plan(name)
+
+
+def rendered(plan: Plan, now: datetime) -> RenderableType:
+    """The last decision, a paragraph for each question that is asked about it."""
+    status = plan.status
+    head = Text.assemble((f"{line(plan.namespace)}/{line(plan.name)}", "bold"), "  ", phase_text(plan.raw))
+    if status.reason:
+        head.append(f"  {line(status.reason)}")
+    last = max(status.decisions, key=lambda decision: decision.seq, default=None)
+    parts = [*_of_decision(last, now)] if last else [_said("decided", "nothing yet")]
+    return Group(head, *parts, *_onwards(plan))
+
+
+def _of_decision(decision: Decision, now: datetime) -> Iterator[RenderableType]:
+    by = "the operator" if decision.by == "rolloutplan" else line(decision.by)
+    when = f"{duration(now - decision.at)} ago, {decision.at:%Y-%m-%d %H:%M:%S}Z, by {by}"
+    yield _said("decided", f"{line(decision.reason)}: {line(decision.note)}", KINDS.get(decision.kind, ""))
+    yield _said("when", f"{when}, in run {decision.run}{f' at stage {line(decision.stage)}' if decision.stage else ''}")
+    if decision.weight_from != decision.weight_to:
+        yield _said("weight", f"from {line(decision.weight_from) or '?'} to {line(decision.weight_to) or '?'}")
+    for title, text in (("expected", decision.believed), ("observed", decision.observed), ("because", decision.why)):
+        if text:
+            yield _said(title, text)
+
+
+def _onwards(plan: Plan) -> Iterator[RenderableType]:
+    status = plan.status
+    if status.message:
+        yield _said("now", status.message)
+    if status.waiting_for:
+        yield _said("waits for", status.waiting_for)
+    for each in next_commands(plan.raw):
+        yield _said("go on", each, "bold")
+    if status.phase in RUNNING:
+        yield _said("undo", command(Verb.ABORT, plan.raw), "bold")
+    if undo := undo_command(plan.raw):
+        yield _said("by hand", f"{undo}   (prints a kubectl command that needs no operator)")
+    if runbook := safe_get.text(plan.raw, "spec", "runbook"):
+        yield _said("runbook", runbook)
+
+
+def _said(title: str, text: str, style: str = "") -> RenderableType:
+    """A heading, and under it the text, so that it is readable at 40 columns too."""
+    return Group(Text(title, "dim"), Padding(Text(line(text), style), (0, 0, 0, 2)))

@@ -1,0 +1,120 @@
+"""Words that several views have: texts of others, ages, and the commands with which a person goes on.
+
+What stands in an object was written by others: it is shown on one line, without what a terminal would obey.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from rich.text import Text
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.command import Verb
+from rolloutplan.api.printable import printable
+from rolloutplan.api.status import Kind, Phase
+
+STYLES: Final = {
+    Phase.SUCCEEDED: "bold green",
+    Phase.HELD: "bold yellow",
+    Phase.ROLLING_BACK: "bold red",
+    Phase.ROLLED_BACK: "bold red",
+    Phase.INVALID: "bold red",
+}
+"""How a phase is shown; any other is under way."""
+UNDER_WAY: Final = "cyan"
+KINDS: Final = {Kind.ROLLBACK: "red", Kind.KILL: "red", Kind.HOLD: "yellow", Kind.FINISH: "green"}
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_ENOUGH: Final = 2
+"""Of a unit, so many are shown in it, as kubectl does: 119s, 2m."""
+_VERB: Final = re.compile(f"`({'|'.join(Verb)})`")
+_SEAL: Final = re.compile(r"--seal ([0-9A-Za-z]+)")
+
+
+class Need(StrEnum):
+    """Who has to do something about a plan, the most pressing first."""
+
+    DECISION = "a person decides how a run goes on"
+    FIX = "a person repairs what the plan names, or the plan"
+    NEXT = "the run was rolled back: a person writes the next version"
+    HOLD = "it waits, and goes on by itself"
+    NOTHING = "it is under way"
+    LATER = "it has not begun"
+    DONE = "it has succeeded"
+
+
+def line(text: str) -> str:
+    """A text of others on one line, without control characters and credentials."""
+    return " ".join(printable(text).split())
+
+
+def phase_text(raw: object) -> Text:
+    """The phase of a plan, in its colour."""
+    phase = line(safe_get.text(raw, "status", "phase")) or str(Phase.PENDING)
+    return Text(phase, STYLES.get(phase, UNDER_WAY))  # type: ignore[call-overload]  # a phase is its text
+
+
+def duration(passed: timedelta) -> str:
+    """A time in one unit: 90s, 12m, 5h, 3d."""
+    seconds = max(int(passed.total_seconds()), 0)
+    unit, of = next(((unit, of) for unit, of in _UNITS if seconds >= _ENOUGH * of), _UNITS[-1])
+    return f"{seconds // of}{unit}"
+
+
+def age(since: datetime | None, now: datetime) -> str:
+    return duration(now - since) if since else ""
+
+
+def need_of(raw: object) -> Need:
+    """Who has to do something about a plan."""
+    phase = safe_get.text(raw, "status", "phase")
+    match phase:
+        case Phase.HELD:
+            return Need.DECISION if _verbs(raw) else Need.HOLD
+        case Phase.ROLLED_BACK:
+            return Need.NEXT
+        case Phase.INVALID:
+            return Need.FIX
+    if is_stalled(raw):
+        return Need.FIX
+    return {Phase.SUCCEEDED: Need.DONE, Phase.PENDING: Need.LATER, "": Need.LATER}.get(phase, Need.NOTHING)
+
+
+def is_stalled(raw: object) -> bool:
+    """Whether the operator says that the plan does not go on without a person or a commit."""
+    conditions = safe_get.items(raw, "status", "conditions")
+    return any(safe_get.text(c, "type") == "Stalled" and safe_get.text(c, "status") == "True" for c in conditions)
+
+
+def next_commands(raw: object) -> Sequence[str]:
+    """The commands with which a person may go on, as they are typed. The operator names the verbs in `waitingFor`."""
+    return [command(verb, raw, _seal(raw) if verb == Verb.APPROVE else "") for verb in _verbs(raw)]
+
+
+def command(verb: str, raw: object, options: str = "") -> str:
+    """A command to a plan, to be copied; the reason is left to the person."""
+    return f'rolloutplan {verb} {_where(raw)}{options} --reason "..."'
+
+
+def undo_command(raw: object) -> str:
+    """What prints the command that restores the old weights without the operator; "" where no weight was moved."""
+    return f"rolloutplan undo {_where(raw)}" if safe_get.text(raw, "status", "revert") else ""
+
+
+def _where(raw: Any) -> str:
+    return f"{line(safe_get.text(raw, 'metadata', 'name'))} -n {line(safe_get.text(raw, 'metadata', 'namespace'))}"
+
+
+def _verbs(raw: object) -> list[str]:
+    if safe_get.text(raw, "status", "phase") == Phase.ROLLED_BACK:
+        return [Verb.RETRY]
+    return list(dict.fromkeys(_VERB.findall(safe_get.text(raw, "status", "waitingFor"))))
+
+
+def _seal(raw: object) -> str:
+    found = _SEAL.search(safe_get.text(raw, "status", "waitingFor"))
+    return f" --seal {found[1]}" if found else ""

@@ -1,0 +1,232 @@
+"""What a person looks at, at each width, whatever stands in the objects."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from rolloutplan.api.status import Phase, read_status
+from rolloutplan.cli.session import Plan
+from rolloutplan.cli.views import history, plans, why
+from rolloutplan.cli.views.words import Need, need_of, next_commands
+from rolloutplan.cluster.client import Raw
+
+NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+WIDTHS = (40, 80, 120)
+HOSTILE = "[red]:bomb:[/red]\x1b[2J\x07\r\n配布計画\u202e" + "x" * 60
+UNDO = "kubectl patch httproute.gateway.networking.k8s.io checkout -n shop ..."
+
+
+def instant(minutes_ago: float) -> str:
+    return (NOW - timedelta(minutes=minutes_ago)).isoformat()
+
+
+def decision(seq: int, reason: str, **fields: Any) -> Raw:
+    made = {"seq": seq, "at": instant(20 - seq), "kind": "Advance", "reason": reason, "note": f"note {seq}", "run": 1}
+    return {**made, **fields}
+
+
+TRIPPED = decision(
+    7,
+    "RollbackStarted",
+    kind="Rollback",
+    note="guard errors tripped: 6.28% > 5%",
+    stage="canary",
+    weightFrom="5%",
+    weightTo="0%",
+    believed="not (errors > 5%)",
+    observed="errors 6.28% (> 5%): Tripped",
+    why="a guard that trips ends the run",
+    by="alice",
+)
+
+
+def plan(name: str = "checkout-v2", phase: str = "Judging", owner: str = "", **status: Any) -> Raw:
+    return {
+        "apiVersion": "rolloutplan.dev/v1alpha1",
+        "kind": "RolloutPlan",
+        "metadata": {"namespace": "shop", "name": name, "uid": "u-1", "creationTimestamp": instant(90)},
+        "spec": {"owner": owner},
+        "status": {"phase": phase, "run": 1, **status},
+    }
+
+
+APPROVAL = plan(
+    "cart-v7",
+    "Held",
+    "team-cart",
+    reason="AwaitingApproval",
+    waitingFor="`approve` by a person (--seal 0a1b2c)",
+    weights={"desired": "25%"},
+    stage={"name": "ramp", "index": 1, "display": "2/5 ramp"},
+    verdict="Clear",
+)
+FROZEN = plan("mail-v3", "Held", reason="Frozen", waitingFor="the end of the freeze, no time limit")
+BACK = plan("checkout-v2", "RolledBack", message="guard errors tripped", revert=UNDO, decisions=[TRIPPED])
+INVALID = plan("pay-v2", "Invalid", waitingFor="a fix of what the message says (InvalidSpec), no time limit")
+WORKING = plan("search-v4", "Judging", waitingFor="the end of the soak")
+DONE = plan("blog-v9", "Succeeded")
+NEW = plan("news-v1", "Pending")
+
+
+def shown(view: RenderableType, width: int) -> list[str]:
+    """The lines of a view, which are never wider than the screen."""
+    out = StringIO()
+    Console(file=out, width=width, highlight=False, markup=False, emoji=False).print(view)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert [line for line in lines if cell_len(line) > width] == []
+    return lines
+
+
+def words(view: RenderableType, width: int = 120) -> str:
+    """The text of a view without its line ends."""
+    return " ".join(" ".join(shown(view, width)).split())
+
+
+def is_harmless(text: str) -> bool:
+    return all(each.isprintable() or each == "\n" for each in text)
+
+
+# ---- who needs a person ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "need"),
+    [
+        (APPROVAL, Need.DECISION),
+        (FROZEN, Need.HOLD),
+        (BACK, Need.NEXT),
+        (INVALID, Need.FIX),
+        (plan(phase="Pending", conditions=[{"type": "Stalled", "status": "True"}]), Need.FIX),
+        (WORKING, Need.NOTHING),
+        (DONE, Need.DONE),
+        (NEW, Need.LATER),
+        ({}, Need.LATER),
+        (plan(phase="Dreaming"), Need.NOTHING),
+    ],
+)
+def test_who_has_to_do_something(raw: Raw, need: Need) -> None:
+    assert need_of(raw) == need
+
+
+def test_the_next_commands_are_those_that_the_operator_names() -> None:
+    assert next_commands(APPROVAL) == ['rolloutplan approve cart-v7 -n shop --seal 0a1b2c --reason "..."']
+    undecided = plan(phase="Held", waitingFor="a decision of the predicates, or `resume`, `skip` or `rm -rf /`")
+    assert [each.split()[1] for each in next_commands(undecided)] == ["resume", "skip"]
+    assert next_commands(BACK) == ['rolloutplan retry checkout-v2 -n shop --reason "..."']
+    assert [next_commands(each) for each in (WORKING, DONE, FROZEN)] == [[], [], []]
+
+
+# ---- list ------------------------------------------------------------------------------------------------------------
+
+ALL = [APPROVAL, INVALID, BACK, FROZEN, WORKING, NEW, DONE]
+
+
+def test_those_that_need_a_person_come_first() -> None:
+    found = sorted([*ALL[3:], *ALL[:3]], key=plans._place)
+    assert [raw["metadata"]["name"] for raw in found] == [raw["metadata"]["name"] for raw in ALL]
+
+
+def test_the_list_at_each_width() -> None:
+    assert shown(plans.rendered([APPROVAL, DONE], NOW, 120), 120) == [
+        "PLAN     PHASE      STAGE     WEIGHT  VERDICT  OWNER      AGE  WAITS FOR",
+        "cart-v7  Held       2/5 ramp  25%     Clear    team-cart  90m  `approve` by a person (--seal 0a1b2c)",
+        "blog-v9  Succeeded                                        90m",
+    ]
+    assert shown(plans.rendered([APPROVAL, DONE], NOW, 80), 80)[1] == (
+        "cart-v7  Held       2/5 ramp  25%     Clear    team-cart  90m  `approve` by a p…"
+    )
+    assert shown(plans.rendered([APPROVAL, DONE], NOW, 40), 40) == [
+        "PLAN     PHASE      WEIGHT  WAITS FOR",
+        "cart-v7  Held       25%     `approve` b…",
+        "blog-v9  Succeeded",
+    ]
+
+
+def test_nothing_is_cut_where_nobody_looks() -> None:
+    long = plan(waitingFor="w" * 250)
+    assert "w" * 250 in plans.rendered([long], NOW, None).plain
+
+
+def test_of_all_namespaces_each_plan_has_its_own() -> None:
+    assert "shop/cart-v7" in plans.rendered([APPROVAL], NOW, 80, everywhere=True).plain
+
+
+# ---- why and history -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_last_decision_in_sentences(width: int) -> None:
+    said = words(why.rendered(Plan(BACK), NOW), width)
+    for part in (
+        "shop/checkout-v2 RolledBack",
+        "decided RollbackStarted: guard errors tripped: 6.28% > 5%",
+        "13m ago, 2026-03-01 09:17:00Z, by alice",
+        "from 5% to 0%",
+        "expected not (errors > 5%)",
+        "observed errors 6.28% (> 5%): Tripped",
+        "because a guard that trips ends the run",
+        'go on rolloutplan retry checkout-v2 -n shop --reason "..."',
+        "by hand rolloutplan undo checkout-v2 -n shop",
+    ):
+        assert part in said
+
+
+def test_a_run_under_way_can_be_ended_and_a_plan_without_decisions_is_no_fault() -> None:
+    said = words(why.rendered(Plan(WORKING), NOW))
+    assert "decided nothing yet" in said
+    assert 'undo rolloutplan abort search-v4 -n shop --reason "..."' in said
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_decisions_in_their_order(width: int) -> None:
+    trail = read_status({"decisions": [TRIPPED, decision(6, "StageStarted", stage="canary")]}).decisions
+    said = words(history.rendered(trail, width), width)
+    assert said.index("StageStarted") < said.index("RollbackStarted")
+    for part in ("2026-03-01 09:17:00Z", "5% -> 0%", "alice", "guard errors tripped: 6.28% > 5%"):
+        assert part in said
+
+
+# ---- hostile texts ---------------------------------------------------------------------------------------------------
+
+EVIL = plan(
+    HOSTILE,
+    "Held",
+    HOSTILE,
+    reason=HOSTILE,
+    message=HOSTILE,
+    waitingFor=HOSTILE,
+    verdict=HOSTILE,
+    weights={"desired": HOSTILE},
+    stage={"name": HOSTILE, "index": 0, "display": HOSTILE},
+    decisions=[{**TRIPPED, **dict.fromkeys(("reason", "note", "stage", "believed", "observed", "why", "by"), HOSTILE)}],
+    revert=HOSTILE,
+)
+NONSENSE = [{}, {"metadata": 7, "spec": [], "status": "x"}, json.loads('{"status": {"decisions": [1], "stage": 3}}')]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_texts_of_others_are_shown_and_not_obeyed(width: int) -> None:
+    views: list[RenderableType] = [
+        plans.rendered([EVIL], NOW, width),
+        why.rendered(Plan(EVIL), NOW),
+        history.rendered(Plan(EVIL).status.decisions, width),
+    ]
+    for view in views:
+        said = "\n".join(shown(view, width))
+        assert is_harmless(said)
+        assert "[red]" in said
+
+
+@pytest.mark.parametrize("raw", NONSENSE)
+def test_what_cannot_be_read_is_left_out(raw: Raw) -> None:
+    plans.rendered([raw], NOW, 80)
+    shown(why.rendered(Plan(raw), NOW), 40)
+
+
+def test_every_phase_has_its_place() -> None:
+    assert {need_of(plan(phase=phase)) for phase in Phase} <= {*Need}

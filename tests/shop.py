@@ -32,6 +32,7 @@ METRICS_ABOVE = 1000
 ALL_PLANS = "/apis/rolloutplan.dev/v1alpha1/rolloutplans"
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces/{}/rolloutplans/{}"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes/{}"
+RECORDS = "/apis/rolloutplan.dev/v1alpha1/namespaces/{}/rolloutrecords"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/{}/events"
 
 ERRORS = (
@@ -357,6 +358,11 @@ class Shop:
 
     def reasons(self, name: str = "checkout") -> list[str]:
         return [event["reason"] for event in self.events(name)]
+
+    def records(self, name: str = "checkout") -> list[dict[str, Any]]:
+        """The records of the runs of a plan, the newest last."""
+        items = self.bed.get(RECORDS.format(self.namespace))["items"]
+        return sorted((e for e in items if e["spec"]["plan"] == name), key=lambda e: int(e["spec"]["run"]))
 
     def trail(self, name: str = "checkout") -> list[dict[str, Any]]:
         """The decisions about a plan: their numbers have no gap, and each has exactly one Event."""

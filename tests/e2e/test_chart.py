@@ -87,6 +87,7 @@ OWN_KIND: dict[str, Any] = {
 }
 """A kind of route of the cluster's own, on objects that the operator may move as another kind."""
 READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
+DELETES_RECORD: Right = ("delete", "rolloutrecords.rolloutplan.dev")
 
 
 # ---- without a cluster -----------------------------------------------------------------------------------------------
@@ -490,7 +491,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     plain, bad = Shop(installed, "chart-plain").open(), Shop(installed, "chart-bad").open()
     works, stuck = Shop(installed, "chart-jobs").open(), Shop(installed, "chart-stuck").open()
     sized = Shop(installed, "chart-scaling").open()
-    upgrade(installed, CHART, *LENT.values(), BEHAVIOUR)
+    upgrade(installed, CHART, *LENT.values(), BEHAVIOUR, "--set=records.kept=1")
     for shop in (plain, works, sized):
         installed.load(shop.host, rate=50)
     works.start(**FAST, assumptions=[assumption("cache")], contract={"jobs": [{"name": "drop", **job()}]})
@@ -534,7 +535,13 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
         stuck.until("RolledBack")
         for shop in (plain, works, sized):
             shop.until("Succeeded", timeout=60)
-        until(lambda: "Succeeded" in plain.reasons() and "RolledBack" in bad.reasons(), 5, "the last Events")
+        until(
+            lambda: (
+                ("Succeeded" in plain.reasons() and "RolledBack" in bad.reasons()) and DELETES_RECORD in trail.used()
+            ),
+            30,
+            "the last Events, and the end of an old record",
+        )
     granted = rights(installed, "ClusterRole", "Role")
     until(lambda: {right for right in granted if right[0] == "watch"} <= trail.used(), 10, "the end of all watches")
 

@@ -75,6 +75,12 @@ def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     assert shop.reasons().count("RolledBack") == 1
     assert load.lost() == 0, load.stop()
     assert "rolloutplan.dev/revert" not in shop.route()["metadata"].get("annotations", {}), "the undo command is gone"
+    until(lambda: shop.records()[-1]["status"]["outcome"] == "RolledBack", 5, "the end of the record")
+    (record,) = shop.records()
+    assert record["status"]["decisions"] == shop.status()["decisions"], "status, Events and record tell the same"
+    assert [decision["reason"] for decision in record["status"]["decisions"]] == shop.reasons()
+    assert (record["status"]["reason"], record["status"]["weight"]) == ("GuardTripped", "0%")
+    assert record["spec"]["new"]["images"][0].startswith("bed/app:")
 
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.looked_at_again()

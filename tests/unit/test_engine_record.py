@@ -11,7 +11,8 @@ import pytest
 
 from rolloutplan.api.limits import size_of
 from rolloutplan.api.record import RolloutRecord, RunOutcome, plan_label, read_record, record_name
-from rolloutplan.api.status import Decision, Evidence, Kind
+from rolloutplan.api.status import Decision, Evidence, Kind, Status
+from rolloutplan.engine.model.sinks import RECORDS, SinkView
 from rolloutplan.engine.run.record import MAX_RECORD, RECENT, closed, is_recorded, updated
 from tests.situations import P, judging, m, s
 from tests.world import START, World
@@ -252,3 +253,32 @@ def test_a_record_that_somebody_broke_can_still_be_read() -> None:
     raw["status"]["weight"] = {"no": "text"}
     status = read_record(raw).status
     assert ([each.seq for each in status.decisions], status.missing, status.weight) == ([2], 1, "")
+
+
+# ---- when it is written ----------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_plan_is_let_go_when_its_record_is_complete() -> None:
+    world = judging()()
+    world.delete()
+    world.advance(s(1))
+    assert world.gone
+    assert [each.reason for each in world.filed(1)][-2:] == ["RollbackStarted", "RolledBack"]
+
+
+def test_no_deletion_hangs_because_a_record_cannot_be_written() -> None:
+    world = judging()()
+    world.broken = {"file"}
+    world.delete()
+    world.advance(s(5))
+    assert world.weights()[0]["v2"] == 0, "the weights wait for no record"
+    assert not world.gone
+    world.advance(s(6))
+    assert world.gone
+
+
+@pytest.mark.parametrize(("phase", "through"), [(P.JUDGING, 4), (P.SUCCEEDED, 6)], ids=["under way", "over"])
+def test_a_plan_from_before_there_were_records_begins_with_the_run_under_way(phase: P, through: int) -> None:
+    decisions = [decision(seq, run=1 + (seq > 4)) for seq in range(1, 7)]
+    status = Status(phase=phase, run=2, seq=6, decisions=tuple(decisions))
+    assert SinkView(RECORDS).published_before(status, START) == through

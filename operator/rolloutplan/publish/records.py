@@ -31,7 +31,7 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.run.record import BEGINS, closed, is_recorded, updated
 
 WRITE_WITHIN: Final = 5.0
-"""Seconds: a record of 512 KiB is read and written in far less."""
+"""Seconds: the largest record is read and written in far less."""
 ATTEMPTS: Final = 3
 """So often an object that somebody else has changed meanwhile is read again; then the run pauses."""
 KNOWN: Final = 50
@@ -78,7 +78,7 @@ class RecordSink:
         if raw is None or before is None:
             await self._close_former(snapshot, decision)
             raw = await self._api.create(
-                paths.record(plan.namespace), _new(plan.namespace, after), timeout=WRITE_WITHIN
+                paths.record(plan.namespace), new_record(plan.namespace, after), timeout=WRITE_WITHIN
             )
         elif after is not before:
             raw = await self._write(path, raw, before, after)
@@ -119,7 +119,8 @@ class RecordSink:
             self._known.popitem(last=False)
 
 
-def _new(namespace: str, record: RolloutRecord) -> Raw:
+def new_record(namespace: str, record: RolloutRecord) -> Raw:
+    """The object of a record that is to be created."""
     return {
         "apiVersion": paths.RECORDS.api_version,
         "kind": "RolloutRecord",

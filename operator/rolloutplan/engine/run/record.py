@@ -29,9 +29,10 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRANSITIONS, Target
 from rolloutplan.engine.run.decision_log import REPEATABLE
 
-MAX_RECORD: Final = 512 * KIB
-"""Bytes of its JSON: a third of what the API server takes, so that a list of some is still an answer."""
-FOLDED_TO: Final = 448 * KIB
+MAX_RECORD: Final = 256 * KIB
+"""Bytes of its JSON, some hundred decisions with all their evidence. The API server takes 1.5 MiB, but it writes all of
+an object for each decision, and keeps the last writes of all records in memory, each at several times its size."""
+FOLDED_TO: Final = 224 * KIB
 """What is left after folding: it is done once in some dozens of decisions, and not for each."""
 RECENT: Final = 30
 """The newest decisions, which are the last to be shortened: so many has the plan, too."""
@@ -242,10 +243,16 @@ def _folded(record: RolloutRecord, excess: int) -> RolloutRecord:
 
 
 def _in_order(decisions: Sequence[Decision], older: Sequence[int], newer: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """What is shortened (True) or left out (False), the least loss first. The first and the newest one always stay."""
+    """What is shortened (True) or left out (False), the least loss first. The first and the newest one always stay.
+
+    What others may repeat at will goes before the rest of the trail.
+    """
     moves = [place for place in older[1:] if decisions[place].weight_from != decisions[place].weight_to]
-    others = sorted({*older[1:]} - {*moves})
-    steps = ((older, True), (others, False), (newer[:-1], True), (moves, False), (newer[:-1], False))
+    repeated = [place for place in older[1:] if decisions[place].reason in REPEATABLE]
+    others = sorted({*older[1:]} - {*moves, *repeated})
+    steps = (
+        (older, True), (repeated, False), (others, False), (newer[:-1], True), (moves, False), (newer[:-1], False),
+    )  # fmt: skip
     return chain.from_iterable(((place, keep) for place in places) for places, keep in steps)
 
 

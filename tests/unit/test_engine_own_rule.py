@@ -15,7 +15,7 @@ from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import Backend, Phase, RuleWeights
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.effects import Effect
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic import ROUTE_KINDS

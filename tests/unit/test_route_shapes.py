@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.engine.model.weights import holds_both
 from rolloutplan.traffic.base import Operation

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.metadata import LAST_APPLIED

@@ -12,7 +12,7 @@ import pytest
 
 from rolloutplan.api.spec_fields import Names
 from rolloutplan.api.status import RouteWeights
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.sides import as_plan_sees, weights_as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import holds_both

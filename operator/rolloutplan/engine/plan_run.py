@@ -463,9 +463,10 @@ class PlanRun:
     def _note_in_force(self, facts: Facts, status: Status, now: datetime) -> None:
         """Note when and in which generation of a route the requested weights are seen first. Others may raise that."""
         known, self._in_force = self._in_force, {}
+        back = status.intent is not None and status.intent.action == "Restore"
         for route in status.intent.routes if status.intent else ():
             view = facts.routes.get(route.id)
-            if view is not None and holds(view, route, status.weights, facts.plan.uid[:8]):
+            if view is not None and holds(view, route, status.weights, facts.plan.uid[:8], back=back):
                 before = known.get(route.id)
                 same = before is not None and before[0] == route
                 self._in_force[route.id] = before if before and same else (route, InForce(view.generation, now))

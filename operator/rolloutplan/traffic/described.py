@@ -14,7 +14,7 @@ from rolloutplan.api.object_path import At, Path, parse, places, pointer
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
 from rolloutplan.api.status import RouteWeights, RuleWeights
 from rolloutplan.engine.model.fence import read_fences, rule_label
-from rolloutplan.engine.model.routes import is_blank, locate_each
+from rolloutplan.engine.model.finding import is_blank, locate_each
 from rolloutplan.engine.model.snapshot import Added, RouteView
 from rolloutplan.traffic import metadata
 from rolloutplan.traffic.acceptance import AcceptanceReader
@@ -78,6 +78,7 @@ class DescribedKind(RouteKind):
             place=self._form.place,
             keyed=self._form.keyed,
             whole=self._form.whole,
+            one_number=self._form.one_number,
             unread={rule.index: sides for rule in rules if (sides := rule.unread)},
             digests={rule.index: digest for rule in rules if (digest := rule.digest())},
             faults={rule.index: rule.faults[0] for rule in rules if rule.faults},

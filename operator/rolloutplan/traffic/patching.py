@@ -14,7 +14,7 @@ from typing import Final
 from rolloutplan.api import safe_get
 from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.engine.model.fence import others_wrote_last, rule_label, with_fence
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.traffic.base import Operation, Resource
 from rolloutplan.traffic.forms.base import added as put

@@ -5,7 +5,7 @@ Route views come from the snapshot, desired weights from the status; the patches
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from rolloutplan.api.reasons import StatusReason
@@ -15,11 +15,13 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.api.traffic import RouteRef
 from rolloutplan.engine.model.actions import PatchRoute
+from rolloutplan.engine.model.aims import Aim, aims_of
 from rolloutplan.engine.model.division import PodCounts
 from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, write_fence
+from rolloutplan.engine.model.finding import at_its_place, locate, located, readable
 from rolloutplan.engine.model.pod_numbers import is_on_its_way, next_sizes
 from rolloutplan.engine.model.snapshot import RouteConflict, RouteView, Snapshot
-from rolloutplan.engine.model.weights import holds_both, pair, restore, rule_share, same_share, same_split, shift
+from rolloutplan.engine.model.weights import holds_both, pair, restore, rule_share, same_share, shift
 
 
 class UnusableError(Exception):
@@ -137,73 +139,18 @@ def meets_on(snapshot: Snapshot, conflict: RouteConflict, routes: Iterable[Route
     return [route for route, rules in ours.items() if conflict.meets(route, rules)]
 
 
-def locate(view: RouteView, rule: RuleWeights, sides: Collection[str] = ()) -> RuleWeights | None:
-    """Find a rule again in a route that may have been edited: by name, by what else it has, by place, or as only match.
-
-    A rule matches if it has each of `sides` once; without `sides`, if it has every service of `rule`. While the rule of
-    its name does not match, none is found: another one that matches is somebody else's.
-    """
-    named = [candidate for candidate in view.rules if rule.name and candidate.name == rule.name]
-    if view.keyed:
-        named = [candidate for candidate in view.rules if candidate.at == rule.at]
-    among = named if named or view.keyed else view.rules
-    matching = [candidate for candidate in among if _matches(candidate, rule, sides)]
-    placed = [c for c in matching if (c.at == rule.at if rule.at else c.index == rule.index)]
-    same = [c for c in matching if rule.digest and view.digests.get(c.index) == rule.digest]
-    if len(same) == 1:  # somebody may have put a rule before it, or taken one away
-        return same[0]
-    return next(iter(placed or (matching if len(matching) == 1 else ())), None)
-
-
-def locate_each(
-    view: RouteView, rules: Sequence[RuleWeights], sides: Collection[str] = ()
-) -> tuple[RuleWeights | None, ...]:
-    """Find rules of one route again, each in another place: where one is gone, another may have come to its place."""
-    found = tuple(locate(view, rule, sides) for rule in rules)
-    holders: dict[int, int] = {}
-    for number, (now, rule) in enumerate(zip(found, rules, strict=True)):
-        if now is not None and (now.index not in holders or view.digests.get(now.index) == rule.digest):
-            holders[now.index] = number
-    return tuple(now if now is not None and holders[now.index] == number else None for number, now in enumerate(found))
-
-
-def _readable(
-    view: RouteView, route: RouteWeights, weights: Weights
-) -> Iterator[tuple[RuleWeights | None, RuleWeights]]:
-    """Each rule of a route as it is now, and as given; None for one that is gone, or has a weight nobody can read."""
-    for now, rule in _located(view, route, weights):
-        yield now if now is not None and now.index not in view.unread else None, rule
-
-
-def _located(
-    view: RouteView, route: RouteWeights, weights: Weights
-) -> Iterator[tuple[RuleWeights | None, RuleWeights]]:
-    """Each rule of a route as it is now, and as given; None for one that is gone."""
-    return zip(locate_each(view, route.rules, (weights.old, weights.new)), route.rules, strict=True)
-
-
-def _at_its_place(view: RouteView, rule: RuleWeights) -> RuleWeights | None:
-    """What is in the annotation, or the entry of a mapping, in which a rule was."""
-    return next((each for each in view.rules if each.at == rule.at), None) if view.keyed else None
-
-
-def is_blank(view: RouteView, rule: RuleWeights) -> bool:
-    """Whether nothing that can be read is where a rule was, and a snapshot has all that was there."""
-    there = _at_its_place(view, rule)
-    return view.whole and (there is None or not there.backends or there.index in view.unread)
+def not_put_back(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> str:
+    """What a rollback could not put back of these routes, because others changed them, as text; else empty."""
+    weights = snapshot.status.weights
+    views = ((_existing_route(snapshot, route.id), route) for route in routes)
+    aims = (aim for view, route in views if view is not None for aim in aims_of(view, route, weights, back=True))
+    return "; ".join(dict.fromkeys(aim.lacks for aim in aims if aim.lacks))
 
 
 def _known(view: RouteView, rule: RuleWeights) -> RuleWeights:
     """A rule of a view, as the status keeps it: with that by which it is found again."""
     digest = view.digests.get(rule.index, "")
     return rule.model_copy(update={"digest": digest}) if digest else rule
-
-
-def _matches(candidate: RuleWeights, rule: RuleWeights, sides: Collection[str]) -> bool:
-    services = [backend.service for backend in candidate.backends]
-    if sides:
-        return all(services.count(side) == 1 for side in sides)
-    return {backend.service for backend in rule.backends} <= set(services)
 
 
 def route_exists(snapshot: Snapshot, route: RouteId) -> bool:
@@ -222,47 +169,51 @@ def _existing_route(snapshot: Snapshot, route: RouteId) -> RouteView | None:
     return None if view is None or view.deleting else view
 
 
-def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> str:
-    """The first difference between the routes and the desired weights, as text; empty where there is none."""
+def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights, *, back: bool = False) -> str:
+    """The first difference between the routes and the desired weights, as text; empty where there is none.
+
+    On the way `back`, that is what is left to be put back of what can be.
+    """
     owner = owner_of(snapshot)
     for route in routes:
         view = _existing_route(snapshot, route.id)
         if view is None:
             return unread_words(snapshot, (route,)) or f"{route.id} is gone"
-        for found, rule in _readable(view, route, weights):
-            if found is None:
-                return _lost_words(view, rule, weights)
-            if not same_split(found, rule, weights.old, weights.new):
-                actual, desired = (_words(each, weights, view.weights.units) for each in (found, rule))
-                return f"{route.id} rule {found.index} has weights {actual}, not {desired}{_by(view)}"
-            if set(found.added) != set(rule.added):
-                actual, desired = added_words(found), added_words(rule)
-                return (
-                    f"{route.id} rule {found.index} has {actual} in addition to its weights, not {desired}{_by(view)}"
-                    f"{_left_words(view, owner)}"
-                )
-        if strays := _strays(view, route, weights, owner):
-            return f"{route.id} has {' and '.join(strays)} in another place than this run put it{_by(view)}"
+        if words := _difference(view, aims_of(view, route, weights, back=back), weights, owner):
+            return words
     return ""
 
 
-def _lost_words(view: RouteView, rule: RuleWeights, weights: Weights) -> str:
-    """What has become of a rule that is not found again, or cannot be read."""
-    now = locate(view, rule, (weights.old, weights.new)) or _at_its_place(view, rule)
-    if now is not None and now.index in view.faults:
-        return f"{view.id}: {view.faults[now.index]}"
-    if now is None and rule.text:
-        return f"{view.id} no longer has {rule.at}"
-    return f"{view.id} no longer holds both {weights.old} and {weights.new} in {_own(rule)}"
+def _difference(view: RouteView, aims: Collection[Aim], weights: Weights, owner: str) -> str:
+    """The first difference between a route and what is to become of its rules, as text; empty where there is none."""
+    if words := next(filter(None, (_differs(view, each, weights, owner) for each in aims)), ""):
+        return words
+    strays = _strays(view, aims, owner)
+    return f"{view.id} has {' and '.join(strays)} in another place than this run put it{_by(view)}" if strays else ""
 
 
-def _own(rule: RuleWeights) -> str:
-    return f"its rule {rule.name}" if rule.name else "one rule"
+def _differs(view: RouteView, aim: Aim, weights: Weights, owner: str) -> str:
+    """What is not as it is to be in a rule, as text; empty where nothing is."""
+    found, wanted = aim.now, aim.wanted
+    if found is None or wanted is None:
+        return "" if aim.is_there else aim.lacks
+    if not aim.is_there:
+        if found.index in view.faults and found.index in view.unread:
+            return f"{view.id}: {view.faults[found.index]}"
+        actual, desired = (_words(each, weights, view.weights.units) for each in (found, aim.shown))
+        return f"{view.id} rule {found.index} has weights {actual}, not {desired}{_by(view)}"
+    if set(found.added) != set(wanted.added):
+        actual, desired = added_words(found), added_words(wanted)
+        return (
+            f"{view.id} rule {found.index} has {actual} in addition to its weights, not {desired}{_by(view)}"
+            f"{_left_words(view, owner)}"
+        )
+    return ""
 
 
-def _strays(view: RouteView, route: RouteWeights, weights: Weights, owner: str) -> list[str]:
+def _strays(view: RouteView, aims: Iterable[Aim], owner: str) -> list[str]:
     """What this run has added to a route, and is not or no longer to be where it is: moved, or there twice."""
-    rules, there = {now.index for now, _ in _located(view, route, weights) if now is not None}, set()
+    rules, there = {each.now.index for each in aims if each.now is not None}, set()
     strays = []
     for piece in view.pieces:
         if (piece.owner == owner and piece.rule not in rules) or (piece.rule in rules and piece in there):
@@ -321,10 +272,10 @@ def route_fault(snapshot: Snapshot) -> str:
             continue
         if view.refused:
             return f"{route.id}: {view.refused}"
-        located = [*_located(view, route, weights)]
-        if route.kind == FEATURE_FLAG and any(_has_other_values(view, now, rule) for now, rule in located):
+        found = [*located(view, route, weights)]
+        if route.kind == FEATURE_FLAG and any(_has_other_values(view, now, rule) for now, rule in found):
             return f"{route.id}: {_OTHER_VALUES}"
-        rules = (now or _at_its_place(view, rule) for now, rule in located)
+        rules = (now or at_its_place(view, rule) for now, rule in found)
         faults = (view.faults[rule.index] for rule in rules if rule is not None and rule.index in view.faults)
         if fault := next(faults, ""):
             return f"{route.id}: {fault}"
@@ -348,7 +299,7 @@ def divides_as_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weigh
         view = _existing_route(snapshot, route.id)
         if view is None:
             return False
-        for found, rule in _readable(view, route, weights):
+        for found, rule in readable(view, route, weights):
             if found is None or not same_share(found, rule, weights.old, weights.new):
                 return False
     return True
@@ -360,7 +311,7 @@ def at_least_desired(snapshot: Snapshot, routes: Iterable[RouteWeights], weights
         view = _existing_route(snapshot, route.id)
         if view is None:
             return False
-        for found, rule in _readable(view, route, weights):
+        for found, rule in readable(view, route, weights):
             if found is None:
                 return False
             (old, new), (old_desired, new_desired) = (pair(each, weights.old, weights.new) for each in (found, rule))
@@ -377,8 +328,9 @@ def rule_words(route: RouteId, rule: RuleWeights) -> str:
 
 
 def _words(rule: RuleWeights, weights: Weights, units: int) -> str:
-    """The weights of both sides, in the numbers that the route has."""
-    return "/".join(weight_text(b.weight, units) for b in rule.backends if b.service in (weights.old, weights.new))
+    """The weights of both sides, or of all where these are not there, in the numbers that the route has."""
+    sides = (weights.old, weights.new) if holds_both(rule, weights.old, weights.new) else ()
+    return "/".join(weight_text(b.weight, units) for b in rule.backends if not sides or b.service in sides)
 
 
 def weight_text(weight: int, units: int) -> str:
@@ -386,15 +338,12 @@ def weight_text(weight: int, units: int) -> str:
     return str(weight) if units == 1 else f"{weight / units:.10g}"
 
 
-def holds(view: RouteView, route: RouteWeights, weights: Weights, owner: str) -> bool:
+def holds(view: RouteView, route: RouteWeights, weights: Weights, owner: str, *, back: bool = False) -> bool:
     """Whether a route has exactly these weights on both sides in all of their rules, and what its owner added there.
 
-    Nothing else of this owner may be anywhere in it.
+    Nothing else of this owner may be anywhere in it. On the way `back`, as far as that can be put back.
     """
-    return not _strays(view, route, weights, owner) and all(
-        now is not None and same_split(now, rule, weights.old, weights.new) and set(now.added) == set(rule.added)
-        for now, rule in _readable(view, route, weights)
-    )
+    return not _difference(view, aims_of(view, route, weights, back=back), weights, owner)
 
 
 def is_under_way(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> bool:
@@ -445,7 +394,7 @@ def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: We
     found = []
     for route in routes:
         view = snapshot.routes.get(route.id)
-        there = [now for now, _ in _readable(view, route, weights) if now is not None] if view else []
+        there = [now for now, _ in readable(view, route, weights) if now is not None] if view else []
         found.append(route.with_rules(tuple(_known(view, now) for now in there if view)))
     return tuple(found)
 
@@ -475,11 +424,11 @@ def route_patches(
         if view is None:
             continue
         marked = not marks or _is_marked(snapshot, view, write_fence(fence, route.rules), undo_command)
-        rules = tuple(_wanted(view, route, weights, back=back))
-        if back:
-            rules = (*rules, *_restored_too(snapshot, view, route, weights))
-        if marked and not route_mismatch(snapshot, (route.with_rules(rules),), weights):
+        possible = [each for each in aims_of(view, route, weights, back=back) if each.wanted is not None]
+        too = _restored_too(snapshot, view, route, weights) if back else []
+        if marked and not too and not _difference(view, possible, weights, owner_of(snapshot)):
             continue
+        rules = (*(each.wanted for each in possible if each.wanted is not None), *too)
         if view.ready_pods is not None:
             rules = tuple(next_sizes(snapshot, view, rule, weights, back=back) for rule in rules)
             if marked and holds(view, route.with_rules(rules), weights, owner_of(snapshot)):
@@ -487,15 +436,6 @@ def route_patches(
         if rules:
             patches.append(PatchRoute(route.with_rules(rules), write_fence(fence, rules), undo_command))
     return tuple(patches)
-
-
-def _wanted(view: RouteView, route: RouteWeights, weights: Weights, *, back: bool) -> Iterator[RuleWeights]:
-    """The rules of a route as they are to be written, without those for which that cannot be done."""
-    for now, rule in _located(view, route, weights):
-        if now is not None and now.index not in view.unread:
-            yield restore(now, rule, weights.old, weights.new, view.weights).with_added(rule.added)
-        elif back and (now is not None or is_blank(view, rule)):
-            yield rule  # what the others have now cannot be known
 
 
 def _restored_too(snapshot: Snapshot, view: RouteView, route: RouteWeights, weights: Weights) -> list[RuleWeights]:
@@ -506,12 +446,12 @@ def _restored_too(snapshot: Snapshot, view: RouteView, route: RouteWeights, weig
     """
     spec, sides = snapshot.plan.written, (weights.old, weights.new)
     ref = next((ref for ref in spec.traffic.routes if ref.id == view.id), None) if spec is not None else None
-    located = [*_located(view, route, weights)]
-    lost = [rule for now, rule in located if now is None and not rule.name]
+    found = [*located(view, route, weights)]
+    lost = [rule for now, rule in found if now is None and not rule.name]
     if ref is None or ref.rule_names or not lost or view.keyed:
         return []
     least = min(lost, key=lambda rule: rule_share(rule, *sides))
-    known = {now.index for now, _ in located if now is not None} | view.unread.keys()
+    known = {now.index for now, _ in found if now is not None} | view.unread.keys()
     rivals = [conflict for conflict in snapshot.route_conflicts if conflict.running]
     return [
         restore(rule, least, *sides, view.weights)

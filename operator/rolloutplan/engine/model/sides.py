@@ -16,7 +16,7 @@ from rolloutplan.engine.model.flags import flag_fault, values_digest
 from rolloutplan.engine.model.snapshot import RouteView
 
 UNKNOWN: Final = ""
-"""What a share calls the old side while the object that names it is not there: the way back must not need it."""
+"""What a share calls the old side while nothing names it: the way back must not need it."""
 
 
 def as_plan_sees(view: RouteView, called: Names, names: Names, plain: str, flag: str = "") -> RouteView:

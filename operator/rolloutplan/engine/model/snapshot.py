@@ -117,6 +117,8 @@ class RouteView:
     """Where its kind has the weighted items, for messages."""
     keyed: bool = False
     """Whether its rules are the entries of a mapping: each is known by its key, and never found under another one."""
+    one_number: bool = False
+    """Whether it has one number, for the new side; the old side, of another object, has the rest."""
     unread: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """The sides whose weight is there and could not be read, by the index of the rule."""
     digests: Mapping[int, str] = field(default_factory=dict)

@@ -7,7 +7,7 @@ numbers are too coarse for the desired share, every weight of the rule is scaled
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
@@ -73,12 +73,16 @@ def others(rule: RuleWeights, old: str, new: str) -> tuple[int, ...]:
     return tuple(max(backend.weight, 0) for backend in rule.backends if backend.service not in (old, new))
 
 
-def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, kind: WeightRules) -> RuleWeights:
+def restore(
+    now: RuleWeights, snapshot: RuleWeights, old: str, new: str, kind: WeightRules, *, whole: int = 0
+) -> RuleWeights:
     """The rule with both sides exactly as in the snapshot, and every other backend at its present share.
 
     No backend gets more than its kind allows. Where the weights of a kind have a fixed sum, and somebody else has moved
-    another backend so that the sides as in the snapshot do not add up to it, that one goes back too. What had no weight
-    written has none again, and a text that means just these weights is the one to write.
+    another backend so that the sides as in the snapshot do not add up to it, that one goes back too. `whole` is what
+    they must add up to now: where that is another sum than before, the new side keeps its share of it, or a little
+    less, and the old side has the rest. What had no weight written has none again, and a text that means just these
+    weights is the one to write.
     """
     before, after = sum(pair(now, old, new)), sum(pair(snapshot, old, new))
     limit = limits(kind)
@@ -92,7 +96,46 @@ def restore(now: RuleWeights, snapshot: RuleWeights, old: str, new: str, kind: W
         return min(limit.largest, max(nearest(backend.weight * after, before), min(backend.weight, 1)))
 
     found = _counterparts(now, snapshot)
-    return _as_it_was(_with(now, map(weight, now.backends, found)), snapshot, found)
+    wanted = [*map(weight, now.backends, found)]
+    if whole:
+        at_old, at_new = ([each.service for each in now.backends].index(side) for side in (old, new))
+        wanted[at_new] = _in_whole(wanted[at_new], snapshot, whole)
+        wanted[at_old] = max(0, whole - sum(wanted) + wanted[at_old])
+    return _as_it_was(_with(now, wanted), snapshot, found)
+
+
+def restore_one(now: RuleWeights, place: int, snapshot: RuleWeights, new: str, whole: int) -> RuleWeights | None:
+    """A rule that no longer holds both sides, with the backend at this place as the snapshot has the new side.
+
+    The others stay as they are. Where all must add up to `whole`, they divide what is left as they do now. None where
+    no other one has any weight: then nobody would answer.
+    """
+    was = next(each for each in snapshot.backends if each.service == new)
+    number = _in_whole(was.weight, snapshot, whole)
+    others = [0 if at == place else each.weight for at, each in enumerate(now.backends)]
+    if whole:
+        others = _divided(whole - number, others, place)
+    if not any(others) and now.backends[place].weight:
+        return None
+    rule = _with(now, (number if at == place else other for at, other in enumerate(others)))
+    return _as_it_was(rule, snapshot, tuple(was if at == place else None for at in range(len(others))))
+
+
+def _in_whole(weight: int, snapshot: RuleWeights, whole: int) -> int:
+    """A weight of a snapshot in another sum of all weights, rounded down; 0 stands for the sum that it had."""
+    then = sum(each.weight for each in snapshot.backends)
+    return weight * whole // then if whole and then else weight
+
+
+def _divided(total: int, others: Sequence[int], place: int) -> list[int]:
+    """A total as the backends but the one at this place divide theirs; what is left by rounding goes to the largest."""
+    if len(others) == 2:  # a single other one has all, also where it has nothing now
+        return [0 if at == place else total for at in range(2)]
+    heaviest, before = max(range(len(others)), key=others.__getitem__), sum(others)
+    divided = [each * total // before if before else 0 for each in others]
+    if before:
+        divided[heaviest] += total - sum(divided)
+    return divided
 
 
 def same_split(one: RuleWeights, other: RuleWeights, old: str, new: str) -> bool:

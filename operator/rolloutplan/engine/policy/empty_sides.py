@@ -7,7 +7,7 @@ side may be empty.
 from __future__ import annotations
 
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.engine.model.routes import locate
+from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import holds_both
 

@@ -14,7 +14,8 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.model.acceptance import unconfirmed
 from rolloutplan.engine.model.fence import fence_seq, rule_label
-from rolloutplan.engine.model.routes import live_weights, locate
+from rolloutplan.engine.model.finding import locate
+from rolloutplan.engine.model.routes import live_weights
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, rule_share, share
 

@@ -23,6 +23,7 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import (
     is_under_way,
     live_weights,
+    not_put_back,
     route_exists,
     route_mismatch,
     route_patches,
@@ -70,7 +71,8 @@ def resume_rollback(snapshot: Snapshot) -> ReconcileResult | None:
 def _restore(snapshot: Snapshot) -> ReconcileResult | None:
     status, weights = snapshot.status, snapshot.status.weights
     since = status.intent.at if status.intent else status.entered_at or snapshot.now
-    differs = route_mismatch(snapshot, (r for r in weights.snapshot if route_exists(snapshot, r.id)), weights)
+    there = [route for route in weights.snapshot if route_exists(snapshot, route.id)]
+    differs = route_mismatch(snapshot, there, weights, back=True)
     patches = rollback_patches(snapshot, status)
     if differs or patches:
         if _is_over(snapshot):
@@ -86,7 +88,7 @@ def _restore(snapshot: Snapshot) -> ReconcileResult | None:
     if problem is not None and not snapshot.plan.deleting and (settling or snapshot.now < accept_deadline):
         return ReconcileResult(wake_at=problem.ends_at(accept_deadline))
     refused = problem.words if problem and not settling else ""
-    if is_suspended(status) and not snapshot.plan.deleting:
+    if is_suspended(status) and not snapshot.plan.deleting and not not_put_back(snapshot, there):
         began = status.entered_at or snapshot.now
         if (no_fault := _no_fault(snapshot, began)) is None:
             return ReconcileResult(wake_at=began + LISTED_WITHIN)
@@ -151,6 +153,8 @@ def _restored(snapshot: Snapshot, refused: str) -> Status:
     words = f"the old weights are back ({weights.desired} on {weights.new or 'the new side'}) after {cause}"
     if gone:
         words = f"{', '.join(gone)} is gone, so there was nothing to put back there; {words}"
+    if lacks := not_put_back(snapshot, weights.snapshot):
+        words = f"not all could be put back: {lacks}; {words}"
     if silent := ", ".join(str(view.id) for view in settling_routes(snapshot)):
         words = f"{words}; nothing reports that {silent} is followed: check that {weights.new} gets no more requests"
     warnings = route_warnings(snapshot, (route.id for route in weights.snapshot))

@@ -10,8 +10,9 @@ from datetime import timedelta
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status
 from rolloutplan.engine.model.fence import read_fences, rule_label
+from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.revision import is_same_version
-from rolloutplan.engine.model.routes import live_weights, locate, meets_on, route_mismatch
+from rolloutplan.engine.model.routes import live_weights, meets_on, route_mismatch
 from rolloutplan.engine.model.snapshot import RouteView, Snapshot
 from rolloutplan.engine.model.weights import is_valid_snapshot, pair, share
 from rolloutplan.engine.run.transition import token_seq

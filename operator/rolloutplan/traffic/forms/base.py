@@ -24,6 +24,8 @@ class Form(Protocol):
     """Whether rules are the entries of a mapping, and have their keys in their places."""
     whole: bool = False
     """Whether a snapshot has all of a rule, so that one of which nothing can be read is put back as a whole."""
+    one_number: bool = False
+    """Whether the object has one number, for the new side; the old side, of another object, has the rest."""
     weights: WeightRules
     """What weights may be, and what they mean."""
     plain: str

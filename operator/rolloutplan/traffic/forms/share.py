@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +12,7 @@ from rolloutplan.api.object_path import At, Each, Path, Place, first, fixed, par
 from rolloutplan.api.route_kind import RouteKindSpec, ShareWeight, WeightRules
 from rolloutplan.api.shown import shown
 from rolloutplan.api.status import Backend, RuleWeights
+from rolloutplan.engine.model.sides import UNKNOWN
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.forms.base import Form, Raw, added, expected, is_left_out, removed, restored
 from rolloutplan.traffic.items import Home, Item, Rule, bare, read_weight
@@ -26,6 +28,8 @@ _NEW = 1
 
 class ShareForm(Form):
     """One number on an object of the new side, as text in an annotation or as a field."""
+
+    one_number = True
 
     def __init__(self, spec: RouteKindSpec, share: ShareWeight) -> None:
         self._share, self._prefix = share, f"{spec.prefix}/" if spec.prefix else ""
@@ -50,30 +54,40 @@ class ShareForm(Form):
         return rules.model_copy(update={"sum": self.total(raw), "max": self.total(raw)})
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
-        home, found = Home.of(raw), places(raw, self._of)
+        """One rule with both sides, also where the object no longer does what its number says: that can be put back."""
+        home, found, value = Home.of(raw), places(raw, self._of), _at(raw, self._at)
         unmet = [f"{pointer(at)} is not {shown(n)}: write it" for at, n in self._needs.items() if _at(raw, at) != n]
-        if unmet or not found:
+        if not found or (unmet and value is None):
             return [Rule(0, "", self._at, raw=raw, faults=tuple(unmet))]
+        old = set[str]() if unmet else self._old(raw, found, siblings)
+        new = {self._service(place, home) for place in found}
         weight, fault = self._number(raw)
-        old, new = self._old(raw, found, siblings), {self._service(place, home) for place in found}
-        faults = [f"{pointer(self._at)} {fault}"] if fault else []
-        if len(new) > 1:
-            faults.append(f"{self._share.of} names {', '.join(sorted(new))}: leave one")
-        if len(old) != 1:
-            others = f"others have the same {self._in_common} and name {', '.join(sorted(old))}: leave one"
-            faults.append(others if old else f"no other object has the same {self._in_common}: create the old side's")
+        if value is None and not self._needs:
+            fault = "is not there, so that both sides get the same: write 0"
+        unread = fault and f"{pointer(self._at)} {fault}"
+        rest = max(0, self.total(raw) - (self._missing if weight is None else weight))
         items = (
-            Item(self._at, None, old.pop() if len(old) == 1 else "", {}, self.total(raw) - (weight or 0), self._at),
-            Item(self._at, _at(raw, self._at), min(new), self._names(raw, found), weight, self._at),
+            Item(self._at, None, min(old) if len(old) == 1 else UNKNOWN, {}, rest, self._at),
+            Item(self._at, value, min(new), self._names(raw, found), weight, self._at, fault=unread),
         )
+        faults = unmet or [*filter(None, [unread]), *self._not_one(old, new)]
         return [Rule(0, "", self._at, items, raw, faults=tuple(faults))]
+
+    def _not_one(self, old: AbstractSet[str], new: AbstractSet[str]) -> Iterator[str]:
+        """What is wrong where the objects do not name one Service for each side."""
+        if len(new) > 1:
+            yield f"{self._share.of} names {', '.join(sorted(new))}: leave one"
+        if len(old) > 1:
+            yield f"others have the same {self._in_common} and name {', '.join(sorted(old))}: leave one"
+        if not old:
+            yield f"no other object has the same {self._in_common}: create the old side's"
 
     @property
     def _in_common(self) -> str:
         return " and ".join(self._share.same) or "namespace"
 
     def _names(self, raw: Raw, found: Sequence[Place]) -> dict[str, str]:
-        """The fields by which the object is the one of the new side, by pointers from the object."""
+        """The fields that say what the number means: the new side's name and the total, by pointers from the object."""
         at = [*(place.at for place in found), *([self._total_at] if self._total_at else [])]
         return {pointer(each): value for each in at if isinstance(value := _at(raw, each), str)}
 
@@ -134,22 +148,32 @@ class ShareForm(Form):
         if new.weight == (self._missing if item.weight is None else item.weight) and not item.fault:
             return []
         path, above = pointer(self._at), self._at[:-1]
-        seen = expected(path, item.raw) if item.raw is not None else expected(pointer(above), _at(rule.raw, above))
+        needs = {pointer(at): value for at, value in self._needs.items() if _at(rule.raw, at) == value}
+        around = _at(rule.raw, above)
+        seen = {path: item.raw} if item.raw is not None else {pointer(above): around} if around is not None else {}
+        tests = [expected(at, value) for at, value in {**needs, **item.names, **seen}.items()]
         gone = is_left_out(new, self._missing)
-        return [*self._tests(item.names), seen, removed(path) if gone else added(path, self._written(new))]
-
-    def _tests(self, names: Mapping[str, str]) -> list[Operation]:
-        """Tests that this is the object of the new side."""
-        needs = {pointer(at): value for at, value in self._needs.items()}
-        return [expected(at, value) for at, value in {**needs, **names}.items()]
+        return [*tests, removed(path) if gone else added(path, self._written(new))]
 
     def _written(self, new: Backend) -> str | int:
         return str(new.weight) if self._share.annotation else new.weight
 
     def undo(self, rules: Sequence[RuleWeights]) -> list[Operation]:
+        """A test of the new side's name; then the total, and the number. Others may have changed all but the name."""
         (new,) = (rule.backends[_NEW] for rule in rules)
+        total = pointer(self._total_at) if self._total_at else ""
+        names = [expected(at, value) for at, value in new.names.items() if at != total]
+        return [*names, *self._total(total, new), *self._restored(new)]
+
+    def _total(self, at: str, new: Backend) -> Iterable[Operation]:
+        """What gives the total the text that it had. Where it had none, it matters for a number above 0 only."""
+        if at in new.names:
+            return [added(at, new.names[at])]
+        return restored(at, str(_WHOLE), is_left_out=True) if at and new.weight else []
+
+    def _restored(self, new: Backend) -> Iterable[Operation]:
         gone = is_left_out(new, self._missing)
-        return [*self._tests(new.names), *restored(pointer(self._at), self._written(new), is_left_out=gone)]
+        return restored(pointer(self._at), self._written(new), is_left_out=gone)
 
 
 def _at(raw: object, at: At) -> Any:

@@ -68,6 +68,7 @@ from rolloutplan.engine.model.effects import (
     Key,
     LintQueries,
     ListPods,
+    NoEffect,
     Publish,
     ReadPlan,
     ReadRoute,
@@ -85,6 +86,7 @@ from rolloutplan.engine.model.routes import UnusableError, holds, owner_of, sele
 from rolloutplan.engine.model.sinks import RECORDS
 from rolloutplan.engine.model.snapshot import (
     FAULT,
+    NO_EFFECT,
     NO_MEASUREMENTS,
     Facts,
     ForeignUndo,
@@ -136,6 +138,9 @@ LONGEST_PAUSE: Final = timedelta(seconds=2)
 LONGEST_PAUSE_URGENT: Final = timedelta(seconds=1)
 LONGEST_PAUSE_REFUSED: Final = timedelta(seconds=10)
 """Between attempts after a definite refusal: a person must fix the cause, and then need not wait long."""
+LONGEST_PAUSE_WITHOUT_EFFECT: Final = timedelta(minutes=1)
+"""Between writes that are accepted and change nothing: soon enough for whoever has mended the cause of it."""
+NO_EFFECT_WORDS: Final = "accepted, and the weights did not change: look for a webhook that sets them back"
 FAULT_OVER_AFTER: Final = timedelta(minutes=1)
 """How long an exception in a query or a read is reported after it could have been tried again."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
@@ -196,6 +201,8 @@ class PlanRun:
         self._number = 0
         self._in_flight: dict[Key, tuple[Effect, datetime]] = {}
         self._doubts: dict[Key, _Doubt] = {}
+        self._without_effect: dict[Key, RouteView] = {}
+        """The routes as they were after a write without effect: another one is of use once they have changed."""
         self._conflicts: dict[Key, int] = {}
         """How often in a row the object of a write had changed."""
         self._published: dict[str, int] = {}
@@ -245,6 +252,7 @@ class PlanRun:
         self._facts = facts
         self._give_up_lost(now)
         self._settle_doubts(facts, now)
+        self._forget_without_effect(facts)
         if self.unwritten_status is not None and facts.status.seq >= self.unwritten_status.seq:
             self.unwritten_status = None
         snapshot = self.snapshot(facts, now)
@@ -792,6 +800,9 @@ class PlanRun:
                 self._look_again_at = now + LOOK_AGAIN
         elif isinstance(result, Failure):
             self._on_failure(effect, result, now)
+        elif isinstance(result, NoEffect):
+            self._without_effect[effect.key] = result.seen
+            self._remember_refusal(effect, Failure(HTTPStatus.OK, NO_EFFECT, NO_EFFECT_WORDS), now)
         else:
             self.refusals.pop(effect.key, None)
             self._conflicts.pop(effect.key, None)
@@ -920,6 +931,14 @@ class PlanRun:
             if version == doubt.version and doubt.read:
                 self._remember_refusal(doubt.effect, doubt.failure, now)
 
+    def _forget_without_effect(self, facts: Facts) -> None:
+        """A route that has changed since is written again at once."""
+        for key, seen in [*self._without_effect.items()]:
+            if facts.routes.get(seen.id) != seen:
+                del self._without_effect[key]
+                if key in self.refusals and self.refusals[key].reason == NO_EFFECT:
+                    del self.refusals[key]
+
     def _forget_obsolete_refusals(self, snapshot: Snapshot, step: ReconcileResult) -> bool:
         """Forget refusals of what is no longer to be done, before they are reported; return whether there were any.
 
@@ -947,7 +966,7 @@ class PlanRun:
         known = known if known is not None and known.urgent == effect.urgent else None
         failures = known.failures + 1 if known else 1
         pause = min(SHORTEST_PAUSE * 2 ** min(failures, 12), _longest_pause(effect, failure))
-        if effect.urgent:
+        if effect.urgent and failure.reason != NO_EFFECT:
             pause = timedelta(0) if failures == 1 else pause
         elif failure.retry_after is not None:
             pause = max(pause, timedelta(seconds=failure.retry_after))
@@ -984,6 +1003,8 @@ def _known(at: datetime | None) -> tuple[datetime, ...]:
 def _longest_pause(effect: Effect, failure: Failure) -> timedelta:
     if isinstance(effect.work, Publish):
         return LONGEST_PAUSE_PUBLISHING
+    if failure.reason == NO_EFFECT:
+        return LONGEST_PAUSE_WITHOUT_EFFECT
     if effect.urgent:
         return LONGEST_PAUSE_URGENT
     return LONGEST_PAUSE_REFUSED if failure.definite or failure.reason == FAULT else LONGEST_PAUSE

@@ -17,7 +17,8 @@ from typing import Any, Final
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.status import Status
+from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import RouteWeights, Status
 from rolloutplan.api.status_patch import look_patch
 from rolloutplan.clock import now
 from rolloutplan.cluster import jobs, paths, plans, pods, scale
@@ -33,6 +34,7 @@ from rolloutplan.engine.model.actions import (
     Scale,
     StopJobs,
 )
+from rolloutplan.engine.model.aims import took_effect
 from rolloutplan.engine.model.effects import (
     Answers,
     Effect,
@@ -40,6 +42,7 @@ from rolloutplan.engine.model.effects import (
     Failure,
     LintQueries,
     ListPods,
+    NoEffect,
     Publish,
     ReadPlan,
     ReadRoute,
@@ -160,7 +163,7 @@ class Executor:
         if raw is not None and "spec" in raw:
             self._apply(PLANS, "MODIFIED", raw)
 
-    async def _patch_route(self, effect: Effect, work: PatchRoute) -> Failure | None:
+    async def _patch_route(self, effect: Effect, work: PatchRoute) -> Failure | NoEffect | None:
         """Patch weights against the snapshot of the decision; a rollback patches against the newest known route."""
         namespace, route, snapshot = effect.snapshot.plan.namespace, work.target.id, effect.snapshot
         seen = snapshot.routes[route]
@@ -178,6 +181,8 @@ class Executor:
             log.exception("a route could not be patched as it is", route=str(route))
             words = f"{route} cannot be patched as it is ({type(error).__name__}: {error}): put it back as it was"
             return Failure(HTTPStatus.UNPROCESSABLE_ENTITY, "RouteUnreadable", words[:512])
+        if not patch:
+            return None if took_effect(view, work.target) else NoEffect(view)
         client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
         limit = ROLLBACK_WITHIN if effect.urgent else None
         raw = await client.patch(kinds.path(ident), patch, kind="json", timeout=limit)
@@ -191,7 +196,19 @@ class Executor:
         for size in kind.scalings(view, work.target):
             if (failure := await self._resize(effect, size)) is not None:
                 return failure
-        return None
+        return self._effect_on(snapshot.plan.key, route, raw, work.target)
+
+    def _effect_on(self, key: str, route: RouteId, raw: Mapping[str, Any], target: RouteWeights) -> NoEffect | None:
+        """`NoEffect` where the object in the answer to a write does not have what was written."""
+        plan = self._store.plans.get(key)
+        view = self._store.routes_of(plan).get(route) if plan is not None else None
+        if (
+            view is None
+            or view.ready_pods is not None
+            or view.version != safe_get.text(raw, "metadata", "resourceVersion")
+        ):
+            return None
+        return None if took_effect(view, target) else NoEffect(view)
 
     async def _resize(self, effect: Effect, size: Scale) -> Failure | None:
         """Write a size that is a weight, and read the Deployment: the next one is decided on what it has then.

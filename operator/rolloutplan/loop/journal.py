@@ -9,7 +9,7 @@ import structlog
 
 from rolloutplan.api.status import Decision
 from rolloutplan.engine.analysis.measurements import indicates_failure
-from rolloutplan.engine.model.effects import Effect, Evaluate, Failure, Result
+from rolloutplan.engine.model.effects import Effect, Evaluate, Failure, NoEffect, Result
 from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.engine.model.transitions import is_loud
 from rolloutplan.engine.plan_run import PlanRun
@@ -35,6 +35,8 @@ class Journal:
         """Handle the result of an effect: log a refusal, and count and log the verdict of an evaluation."""
         if isinstance(result, Failure):
             log.warning("a request was refused; retrying", what=" ".join(effect.key).strip(), error=str(result))
+        elif isinstance(result, NoEffect):
+            log.warning("a write changed no weight; retrying ever less often", what=" ".join(effect.key).strip())
         elif isinstance(effect.work, Evaluate):
             self._log_verdict(run, effect, effect.work.name)
 

@@ -6,6 +6,7 @@ written (routes.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
@@ -82,6 +83,18 @@ def _whole(view: RouteView) -> int:
     """What the weights of each rule must add up to; 0 where that is nothing, or where they are numbers of pods."""
     kind = view.weights
     return kind.sum * kind.units if kind.sum and view.ready_pods is None else 0
+
+
+def took_effect(view: RouteView, target: RouteWeights) -> bool:
+    """Whether a route, as it was read back, has what was written to it."""
+    found = ((locate(view, rule), rule) for rule in target.rules)
+    return all(now is not None and now.index not in view.unread and _has_weights(now, rule) for now, rule in found)
+
+
+def _has_weights(now: RuleWeights, rule: RuleWeights) -> bool:
+    """Whether a rule has all weights and additions of another one; it may have more backends."""
+    found, wanted = (Counter((each.service, each.weight) for each in one.backends) for one in (now, rule))
+    return wanted <= found and set(now.added) == set(rule.added)
 
 
 def _lost_words(view: RouteView, rule: RuleWeights, weights: Weights) -> str:

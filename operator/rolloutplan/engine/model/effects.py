@@ -36,6 +36,7 @@ from rolloutplan.engine.model.snapshot import (
     Pods,
     PreflightResult,
     QueryResult,
+    RouteView,
     Scaled,
     ServiceUsers,
     Snapshot,
@@ -159,6 +160,16 @@ class Publish:
     recorded: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """A write of a route that the API server accepted, and that left its weights as they were.
+
+    `seen` is the route after it.
+    """
+
+    seen: RouteView
+
+
 Work: TypeAlias = (
     Record
     | WriteLook
@@ -182,6 +193,7 @@ Answers: TypeAlias = Mapping[str, Answer | Series]
 """Answers by the part of their question; optional parts may be missing."""
 Result: TypeAlias = (
     Failure
+    | NoEffect
     | PreflightResult
     | GateAnswers
     | ServiceUsers

@@ -34,6 +34,8 @@ SEQ = "rolloutplan.dev/seq"
 
 FAULT = "OperatorFault"
 """The reason of a failure that is an exception of the operator."""
+NO_EFFECT = "NoEffect"
+"""The reason of a write that was accepted and changed no weight."""
 PASSES_WITHIN = timedelta(seconds=10)
 """A refusal that may pass by itself (a conflict, an overload, a restart) is reported only after this."""
 

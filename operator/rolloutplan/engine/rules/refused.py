@@ -10,7 +10,7 @@ from rolloutplan.api.reasons import EventReason, StatusReason
 from rolloutplan.api.status import Phase, Status
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import route_mismatch
-from rolloutplan.engine.model.snapshot import Refusal, Snapshot
+from rolloutplan.engine.model.snapshot import NO_EFFECT, Refusal, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.run.conditions import (
@@ -116,9 +116,12 @@ def _words(snapshot: Snapshot, refusal: Refusal) -> str:
         return fault_words(snapshot.status, f"{refusal.what}: {refusal.words}")
     if refusal.urgent:
         by_hand = f"; to restore them by hand: {snapshot.status.revert}" if snapshot.status.revert else ""
-        follows = f"the old weights are not restored yet; this is retried every second{by_hand}"
+        often = "every second" if refusal.reason != NO_EFFECT else "ever less often, and at once when it changes"
+        follows = f"the old weights are not restored yet; this is retried {often}{by_hand}"
     elif refusal.kind == "preflight":
         follows = "no run starts until they can be read; this is retried"
     else:
         follows = "the run waits until it succeeds; this is retried"
+    if refusal.reason == NO_EFFECT:
+        return f"a write of {refusal.what} has no effect: {refusal.words}; {follows}"[:1024]
     return f"the API server refuses {refusal.what}: {refusal.words}; {follows}"[:1024]

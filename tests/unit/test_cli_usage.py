@@ -29,12 +29,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["status", "checkout-v2"], '"status" is not a command: `kubectl get rp -n NAMESPACE -w` shows the plans'),
+        (["watch", "checkout-v2"], '"watch" is not a command: status -w shows a plan as it changes'),
         (["describe", "checkout-v2"], '"describe" is not a command: history shows the decisions about a plan'),
         (["rollback", "checkout-v2"], '"rollback" is not a command: abort restores the old weights'),
         (["simulte", "x.yaml"], '"simulte" is not a command: did you mean simulate?'),
         (["Lint", "x.yaml"], '"Lint" is not a command: did you mean lint?'),
-        (["frobnicate"], '"frobnicate" is not a command\ncommands: list, why, history'),
+        (["frobnicate"], '"frobnicate" is not a command\ncommands: list, status, why'),
         (
             ["lint", "--trafic", "3/s", "x.yaml"],
             'rolloutplan lint: "--trafic" is not an option: did you mean --traffic?',

@@ -11,9 +11,11 @@ from rich.console import Console, RenderableType
 
 from rolloutplan.api.status import Phase, read_status
 from rolloutplan.cli.session import Plan
-from rolloutplan.cli.views import history, plans, why
+from rolloutplan.cli.views import history, plans, status, why
+from rolloutplan.cli.views.evidence import KEPT, sparkline, with_evidence
 from rolloutplan.cli.views.words import Need, need_of, next_commands
 from rolloutplan.cluster.client import Raw
+from tests.refusals import PLAN
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 WIDTHS = (40, 80, 120)
@@ -191,6 +193,110 @@ def test_decisions_in_their_order(width: int) -> None:
         assert part in said
 
 
+# ---- status ----------------------------------------------------------------------------------------------------------
+
+RUNNING = plan(
+    reason="Soaking",
+    message="ramp-w10 is soaking",
+    waitingFor="the end of the soak, and all predicates to be decided",
+    verdict="Undecided",
+    weights={"desired": "10%", "measured": "9.8%"},
+    stage={
+        "name": "ramp-w10",
+        "index": 1,
+        "weight": "10%",
+        "soakUntil": instant(-3),
+        "deadlineAt": instant(-30),
+    },
+    revert=UNDO,
+    predicates=[
+        {"name": "errors", "role": "guard", "value": "0.2%", "bound": "> 5%", "verdict": "Clear", "samples": "1200"},
+        {"name": "p99", "role": "pass", "bound": "<= +5%", "verdict": "Undecided", "why": "the window is not filled"},
+    ],
+    decisions=[decision(3, "StageProved", stage="canary")],
+) | {"spec": PLAN}
+TREE = """\
+shop/checkout-v2  Judging Soaking
+checkout-v1 -> checkout-v2  run 1
+v2's read cache serves over 90% of reads, and no request gets slower
+├── weight: ██░░░░░░░░░░░░░░░░░░ 10% asked, 9.8% measured
+├── now: ramp-w10 is soaking
+├── waits for: the end of the soak, and all predicates to be decided
+├── undo: rolloutplan abort checkout-v2 -n shop --reason "..."
+├── by hand: rolloutplan undo checkout-v2 -n shop
+├── ✔ canary 5%  Proved
+├── ● ramp-w10 10%  Undecided  soak 3m left  deadline 30m left
+│   ├── ✔ guard errors  0.2% (> 5%)  Clear  █▁  1200 samples
+│   └── ? pass p99  - (<= +5%)  Undecided  the window is not filled
+├── ○ ramp-w50 50%
+└── ○ w100 100%"""
+
+
+def tree(raw: Raw, width: int = 80, notice: str = "") -> RenderableType:
+    values = {"errors": {NOW - timedelta(minutes=2): 0.4, NOW - timedelta(minutes=1): 0.1}}
+    return status.rendered(Plan(raw), values, NOW, width, notice)
+
+
+def test_a_plan_as_a_tree() -> None:
+    assert shown(tree(RUNNING), 80) == TREE.splitlines()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_of_a_plan_is_left_out_on_a_narrow_screen(width: int) -> None:
+    unboxed = words(tree(RUNNING, width), width).translate(dict.fromkeys(map(ord, "├─└│█░▁"), " "))
+    assert unboxed.split() == TREE.translate(dict.fromkeys(map(ord, "├─└│█░▁"), " ")).split()
+
+
+def test_a_plan_that_has_ended() -> None:
+    back = {**RUNNING, "status": {**RUNNING["status"], "phase": "RolledBack"}}
+    assert "✘ ramp-w10 10%" in words(tree(back))
+    assert "go on: rolloutplan retry" in words(tree(back))
+    assert "rolloutplan abort" not in words(tree(back))
+    done = {**RUNNING, "status": {**RUNNING["status"], "phase": "Succeeded"}}
+    assert words(tree(done)).count("✔") == 5, "four stages, and a guard"
+
+
+def test_that_the_connection_is_lost_stands_on_top() -> None:
+    assert shown(tree(RUNNING, notice="connection lost, retrying"), 80)[0].endswith("connection lost, retrying")
+
+
+def test_the_evidence_is_that_of_decisions_of_the_run_and_of_the_present() -> None:
+    def evidence(seq: int, run: int, value: str) -> Raw:
+        return decision(
+            seq, "StageProved", run=run, evidence=[{"predicate": "p", "value": value, "at": instant(20 - seq)}]
+        )
+
+    now = {"name": "p", "role": "guard", "value": "1.5x", "at": instant(0)}
+    found = read_status(
+        {
+            "run": 2,
+            "decisions": [evidence(1, 1, "9%"), evidence(3, 2, "NaN"), evidence(2, 2, "-3e-1%")],
+            "predicates": [now],
+        }
+    )
+    series = with_evidence({}, found)
+    assert list(series["p"].values()) == [-0.3, 1.5]
+    assert with_evidence(series, found) == series, "what is seen twice counts once"
+    many = {NOW - timedelta(seconds=n): 1.0 for n in range(2 * KEPT)}
+    assert len(with_evidence({"p": many}, found)["p"]) == KEPT
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ([], ""),
+        ([1], ""),
+        ([1, 1], "▁▁"),
+        ([0, 1, 0.5], "▁█▅"),
+        ([-2, 5], "▁█"),
+        ([9, 9, 0, 1], "█▁▂"),
+        ([1, 1e300], "▁█"),
+    ],
+)
+def test_a_sparkline_has_the_last_values(values: list[float], line: str) -> None:
+    assert sparkline(values, 3) == line
+
+
 # ---- hostile texts ---------------------------------------------------------------------------------------------------
 
 EVIL = plan(
@@ -205,6 +311,7 @@ EVIL = plan(
     stage={"name": HOSTILE, "index": 0, "display": HOSTILE},
     decisions=[{**TRIPPED, **dict.fromkeys(("reason", "note", "stage", "believed", "observed", "why", "by"), HOSTILE)}],
     revert=HOSTILE,
+    predicates=[{"role": "guard", **dict.fromkeys(("name", "value", "bound", "verdict", "samples", "why"), HOSTILE)}],
 )
 NONSENSE = [{}, {"metadata": 7, "spec": [], "status": "x"}, json.loads('{"status": {"decisions": [1], "stage": 3}}')]
 
@@ -215,6 +322,7 @@ def test_texts_of_others_are_shown_and_not_obeyed(width: int) -> None:
         plans.rendered([EVIL], NOW, width),
         why.rendered(Plan(EVIL), NOW),
         history.rendered(Plan(EVIL).status.decisions, width),
+        tree(EVIL, width, HOSTILE),
     ]
     for view in views:
         said = "\n".join(shown(view, width))
@@ -226,6 +334,7 @@ def test_texts_of_others_are_shown_and_not_obeyed(width: int) -> None:
 def test_what_cannot_be_read_is_left_out(raw: Raw) -> None:
     plans.rendered([raw], NOW, 80)
     shown(why.rendered(Plan(raw), NOW), 40)
+    shown(tree(raw, 40), 40)
 
 
 def test_every_phase_has_its_place() -> None:

@@ -24,6 +24,7 @@ def _send(name: str, words: str, reason: str, function: str = "send_command") ->
 
 COMMANDS: Final[Sequence[Entry]] = (
     Entry("list", _PLANS, "list plans, those that need a person first", "-A", "views.plans:list_plans"),
+    Entry("status", _PLANS, "show a plan: stages, verdicts, what to do", "checkout-v2 -w", "views.status:status"),
     Entry("why", _PLANS, "tell the last decision in sentences, and how to undo it", "checkout-v2", "views.why:why"),
     Entry("history", _PLANS, "show the decisions about a plan", "checkout-v2 -o yaml", "views.history:history"),
     Entry("lint", _FILES, "check plans, templates, metric sources and policies in files", "plan.yaml --strict"),

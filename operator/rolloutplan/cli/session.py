@@ -100,18 +100,19 @@ class Session:
         *,
         since: Raw | None = None,
         lost: Callable[[ApiError], None] = lambda _: None,
+        found: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[Change]:
         """Yield each object as it is, then each change, until the caller has seen enough. A cut connection is mended.
 
         `since` is the object of this name as it was read or written just now: only what follows is told. `lost` is
-        called at each failure after the first read. Raises ApiError where the first read fails, and later where trying
-        again would not help.
+        called at each failure after the first read, `found` when all was read again. Raises ApiError where the first
+        read fails, and later where trying again would not help.
         """
         known: dict[tuple[str, str, str], Raw] = {}
-        found, version = ([since], _version(since)) if since is not None else await self._read(kind, name, selector)
+        read, version = ([since], _version(since)) if since is not None else await self._read(kind, name, selector)
         pause = FIRST_PAUSE
         while True:
-            for change in _differences(known, found, new=since is None):
+            for change in _differences(known, read, new=since is None):
                 yield change
             since = None
             try:
@@ -123,7 +124,8 @@ class Session:
                 _raise_hopeless(error, lost)
                 pause = POLL_EVERY if error.status == 403 else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
-            found, version, pause = await self._read_again(kind, name, selector, pause, lost)
+            read, version, pause = await self._read_again(kind, name, selector, pause, lost)
+            found()
 
     async def _read(self, kind: Kind, name: str, selector: str) -> tuple[list[Raw], str]:
         """Read one object or a list; return it with the version at which a watch goes on."""

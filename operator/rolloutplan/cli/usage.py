@@ -32,7 +32,7 @@ _NEAR: Final = 0.7
 _WIDEST: Final = 110
 """Columns of help in a wider terminal: longer lines are hard to read."""
 INSTEAD: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("status", "watch"), "`kubectl get rp -n NAMESPACE -w` shows the plans"),
+    **dict.fromkeys(("watch", "show"), "status -w shows a plan as it changes"),
     **dict.fromkeys(("get", "ls", "plans"), "list shows the plans"),
     **dict.fromkeys(("describe", "log", "logs", "events", "decisions"), "history shows the decisions about a plan"),
     **dict.fromkeys(("rollback", "back", "stop", "cancel"), "abort restores the old weights and ends the run"),

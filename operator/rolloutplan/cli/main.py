@@ -15,7 +15,7 @@ import typer
 
 from rolloutplan.cli.app import COMMANDS
 from rolloutplan.cli.output import CliError, fail
-from rolloutplan.cli.usage import command_line, wrong_call
+from rolloutplan.cli.usage import command_line, wrong_call, wrong_code
 
 CLOSED_PIPE: Final = 141
 """The exit code where the reader of the output has closed it: that of other programs, which SIGPIPE ends."""
@@ -71,4 +71,4 @@ def _run(arguments: list[str]) -> int:
         raise SystemExit(ended.exit_code) from None
     except typer.TyperException as error:
         sys.stderr.write(wrong_call(error, name))
-        raise SystemExit(2) from None
+        raise SystemExit(wrong_code(error)) from None

@@ -63,6 +63,8 @@ class Entry:
     example: str
     """What follows the name in an example."""
     target: str = ""
+    wrong: int = 2
+    """The exit code of a wrong call."""
 
     def load(self) -> Command:
         """Import the function and read its parameters. Its docstring follows the words in the help."""
@@ -73,6 +75,7 @@ class Entry:
         app.command(self.name, cls=Command, help=f"{words}\n\n{getdoc(function) or ''}", epilog=self.example)(function)
         loaded = get_command(app)
         assert isinstance(loaded, Command)
+        loaded.wrong = self.wrong
         return loaded
 
 
@@ -99,6 +102,8 @@ class _Plain:
 
 class Command(_Plain, TyperCommand):
     """One command, loaded."""
+
+    wrong: int = 2
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, with -o=json as kubectl has it, which typer would read as the value "=json"."""
@@ -192,6 +197,13 @@ def rolloutplan(
 
 
 # ---- a wrong call ----------------------------------------------------------------------------------------------------
+
+
+def wrong_code(error: typer.TyperException) -> int:
+    """The exit code of a wrong call: that of its command."""
+    ctx = getattr(error, "ctx", None)
+    command = ctx.command if ctx is not None else None
+    return command.wrong if isinstance(command, Command) else 2
 
 
 def wrong_call(error: typer.TyperException, name: str) -> str:

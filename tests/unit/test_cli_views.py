@@ -9,9 +9,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
+from rolloutplan.api.record import read_record
 from rolloutplan.api.status import Phase, read_status
 from rolloutplan.cli.session import Plan
-from rolloutplan.cli.views import history, plans, status, why
+from rolloutplan.cli.views import decisions, history, plans, records, status, tail, why
 from rolloutplan.cli.views.evidence import KEPT, sparkline, with_evidence
 from rolloutplan.cli.views.words import Need, need_of, next_commands
 from rolloutplan.cluster.client import Raw
@@ -184,10 +185,53 @@ def test_a_run_under_way_can_be_ended_and_a_plan_without_decisions_is_no_fault()
     assert 'undo rolloutplan abort search-v4 -n shop --reason "..."' in said
 
 
+RECORD: Raw = {
+    "metadata": {"namespace": "shop"},
+    "spec": {
+        "plan": "checkout-v2",
+        "planUid": "u-1",
+        "run": 1,
+        "owner": "team-checkout",
+        "startedAt": instant(19),
+        "old": {"deployment": "checkout-v1", "images": ["checkout:1"]},
+        "new": {"deployment": "checkout-v2", "images": ["checkout:2"]},
+    },
+    "status": {
+        "outcome": "RolledBack",
+        "reason": "GuardTripped",
+        "message": "guard errors tripped: 6.28% > 5%",
+        "endedAt": instant(12),
+        "folded": 2,
+        "people": ["alice"],
+        "decisions": [decision(6, "StageStarted", stage="canary"), {**TRIPPED, "note": "shortened"}],
+        "stages": [
+            {
+                "name": "canary",
+                "weight": "5%",
+                "result": "RolledBack",
+                "enteredAt": instant(18),
+                "endedAt": instant(13),
+                "evidence": [
+                    {"predicate": "errors", "role": "guard", "value": "6.28%", "bound": "> 5%", "verdict": "Tripped"}
+                ],
+            }
+        ],
+        "dora": {"failed": True, "restoreSeconds": 41.2, "exposedRequests": 1234},
+    },
+}
+
+
+def test_each_decision_stands_once_in_the_history_also_of_a_plan_that_is_gone() -> None:
+    other = {**RECORD, "spec": {**RECORD["spec"], "planUid": "u-0"}}
+    found = history.merged([RECORD], plan(decisions=[TRIPPED, decision(8, "RolledBack")]))
+    assert [(each["seq"], each["note"]) for each in found] == [(6, "note 6"), (7, TRIPPED["note"]), (8, "note 8")]
+    assert [each["seq"] for each in history.merged([other, RECORD], {})] == [6, 6, 7, 7], "of two plans with one name"
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_decisions_in_their_order(width: int) -> None:
-    trail = read_status({"decisions": [TRIPPED, decision(6, "StageStarted", stage="canary")]}).decisions
-    said = words(history.rendered(trail, width), width)
+    trail = history.merged([RECORD], plan(decisions=[TRIPPED]))
+    said = words(decisions.rendered([*history.readable(trail)], width), width)
     assert said.index("StageStarted") < said.index("RollbackStarted")
     for part in ("2026-03-01 09:17:00Z", "5% -> 0%", "alice", "guard errors tripped: 6.28% > 5%"):
         assert part in said
@@ -297,6 +341,72 @@ def test_a_sparkline_has_the_last_values(values: list[float], line: str) -> None
     assert sparkline(values, 3) == line
 
 
+# ---- record ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_record_says_what_went_out_and_how_it_ended(width: int) -> None:
+    said = words(records.rendered(read_record(RECORD), width), width)
+    for part in (
+        "checkout-v2, run 1 RolledBack GuardTripped",
+        "message: guard errors tripped: 6.28% > 5%",
+        "new: checkout-v2 checkout:2",
+        "ended: 2026-03-01 09:18:00Z, after 7m",
+        "delivery: failed, restored 41 s, 1234 requests exposed",
+        "decisions: 2 left out",
+        "✘ canary 5% RolledBack 5m guard errors 6.28% (> 5%) Tripped",
+        "StageStarted",
+    ):
+        assert part in said
+
+
+def test_records_as_a_list() -> None:
+    assert shown(records.listed([RECORD], 120), 120)[1] == (
+        "checkout-v2  1    RolledBack  GuardTripped  team-checkout  2026-03-01 09:11:00Z  2026-03-01 09:18:00Z"
+    )
+    assert shown(records.listed([RECORD], 40), 40)[0].split() == ["PLAN", "RUN", "OUTCOME", "STARTED"]
+
+
+# ---- tail ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_decision_is_told_once_in_the_order_of_its_plan() -> None:
+    cursor = tail.Cursor()
+    trail = [decision(seq, f"R{seq}") for seq in range(1, 9)]
+
+    def told(*decisions: Raw, uid: str = "u-1") -> list[str]:
+        raw = plan(decisions=[*decisions])
+        raw["metadata"]["uid"] = uid
+        return [f"{each.decision['reason']}{f' -{each.missed}' if each.missed else ''}" for each in cursor.news(raw)]
+
+    assert told(trail[1], trail[0]) == ["R1", "R2"]
+    assert told(*trail[:3]) == ["R3"]
+    assert told(*trail[:3]) == [], "as after a cut connection"
+    assert told(*trail[5:]) == ["R6 -2", "R7", "R8"], "what the status lost meanwhile is counted"
+    assert told(*trail[:2]) == [], "an older state of the plan"
+    assert told(trail[0], uid="u-2") == ["R1"], "another plan with its name"
+    assert told(uid="u-3") == []
+    assert told(trail[0], uid="u-3") == ["R1"]
+
+
+def test_the_decisions_before_now_are_those_of_all_plans_by_their_time() -> None:
+    cursor = tail.Cursor()
+    others = plan("b", decisions=[decision(2, "R2"), decision(4, "R4")])
+    others["metadata"]["uid"] = "u-2"
+    found = tail.before(cursor, [plan("a", decisions=[decision(1, "R1"), decision(3, "R3")]), others], 3)
+    assert [(each.plan, each.decision["reason"]) for each in found] == [("b", "R2"), ("a", "R3"), ("b", "R4")]
+    assert list(tail.before(tail.Cursor(), [others], 0)) == []
+    assert list(cursor.news(others)) == []
+
+
+def test_a_decision_in_one_line() -> None:
+    said = tail.rendered(tail.Told("shop", "checkout-v2", TRIPPED, 2)).plain
+    assert said == (
+        "09:17:00 shop/checkout-v2 RollbackStarted 5% -> 0%: guard errors tripped: 6.28% > 5%"
+        " (2 before it are not in the status any more)"
+    )
+
+
 # ---- hostile texts ---------------------------------------------------------------------------------------------------
 
 EVIL = plan(
@@ -313,6 +423,10 @@ EVIL = plan(
     revert=HOSTILE,
     predicates=[{"role": "guard", **dict.fromkeys(("name", "value", "bound", "verdict", "samples", "why"), HOSTILE)}],
 )
+EVIL_RECORD = {
+    "spec": {**RECORD["spec"], **dict.fromkeys(("plan", "owner", "hypothesis", "runbook"), HOSTILE)},
+    "status": {**RECORD["status"], **dict.fromkeys(("reason", "message", "weight"), HOSTILE), "people": [HOSTILE]},
+}
 NONSENSE = [{}, {"metadata": 7, "spec": [], "status": "x"}, json.loads('{"status": {"decisions": [1], "stage": 3}}')]
 
 
@@ -321,8 +435,11 @@ def test_texts_of_others_are_shown_and_not_obeyed(width: int) -> None:
     views: list[RenderableType] = [
         plans.rendered([EVIL], NOW, width),
         why.rendered(Plan(EVIL), NOW),
-        history.rendered(Plan(EVIL).status.decisions, width),
+        decisions.rendered(Plan(EVIL).status.decisions, width),
         tree(EVIL, width, HOSTILE),
+        *map(tail.rendered, tail.Cursor().news(EVIL)),
+        records.listed([EVIL_RECORD], width),
+        records.rendered(read_record(EVIL_RECORD), width),
     ]
     for view in views:
         said = "\n".join(shown(view, width))
@@ -335,6 +452,10 @@ def test_what_cannot_be_read_is_left_out(raw: Raw) -> None:
     plans.rendered([raw], NOW, 80)
     shown(why.rendered(Plan(raw), NOW), 40)
     shown(tree(raw, 40), 40)
+    records.listed([raw], 40)
+    shown(records.rendered(read_record(raw), 40), 40)
+    assert list(tail.Cursor().news(raw)) == []
+    assert history.merged([raw], raw) == []
 
 
 def test_every_phase_has_its_place() -> None:

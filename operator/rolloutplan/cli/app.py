@@ -27,6 +27,8 @@ COMMANDS: Final[Sequence[Entry]] = (
     Entry("status", _PLANS, "show a plan: stages, verdicts, what to do", "checkout-v2 -w", "views.status:status"),
     Entry("why", _PLANS, "tell the last decision in sentences, and how to undo it", "checkout-v2", "views.why:why"),
     Entry("history", _PLANS, "show the decisions about a plan", "checkout-v2 -o yaml", "views.history:history"),
+    Entry("tail", _PLANS, "tell the decisions about all plans as they come", "-A", "views.tail:tail"),
+    Entry("record", _PLANS, "show what went out, and how it ended", "checkout-v2 --run 3", "views.records:record"),
     Entry("lint", _FILES, "check plans, templates, metric sources and policies in files", "plan.yaml --strict"),
     Entry("simulate", _FILES, "show the timeline that the plans in files would take", "plan.yaml --traffic 12/s"),
     Entry("judge", _FILES, "judge counts from a CSV with the operator's own test", "looks.csv --vs-old '> 1.5x'"),

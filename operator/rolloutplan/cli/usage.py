@@ -32,9 +32,10 @@ _NEAR: Final = 0.7
 _WIDEST: Final = 110
 """Columns of help in a wider terminal: longer lines are hard to read."""
 INSTEAD: Final[Mapping[str, str]] = {
+    "events": "tail tells the decisions about all plans",
     **dict.fromkeys(("watch", "show"), "status -w shows a plan as it changes"),
     **dict.fromkeys(("get", "ls", "plans"), "list shows the plans"),
-    **dict.fromkeys(("describe", "log", "logs", "events", "decisions"), "history shows the decisions about a plan"),
+    **dict.fromkeys(("describe", "log", "logs", "decisions"), "history shows the decisions about a plan"),
     **dict.fromkeys(("rollback", "back", "stop", "cancel"), "abort restores the old weights and ends the run"),
     **dict.fromkeys(("check", "validate", "verify"), "lint checks files"),
     **dict.fromkeys(("plan", "dry-run", "preview"), "simulate shows what a plan would take"),

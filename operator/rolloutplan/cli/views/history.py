@@ -1,78 +1,79 @@
-"""`rolloutplan history`: the decisions about a plan that are kept, the oldest first."""
+"""`rolloutplan history`: the decisions about a plan, of all runs that have a record, the oldest first."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC
-from typing import Any, Final
-
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.status import Decision
+from rolloutplan.api.status import Decision, read_status
 from rolloutplan.cli.options import Namespace, PlanName
-from rolloutplan.cli.output import fail
+from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.screen import Output, screen, show_objects
-from rolloutplan.cli.views.why import read_plan
-from rolloutplan.cli.views.words import KINDS, line
-
-NARROW: Final = 100
-"""Columns below which a decision takes two lines: one with its fields, one with its note."""
+from rolloutplan.cli.session import Session, explain, session
+from rolloutplan.cli.views.decisions import rendered
+from rolloutplan.cli.views.records import records_of
+from rolloutplan.cluster.client import ApiError, Raw
+from rolloutplan.cluster.paths import PLANS
 
 
 def history(plan: PlanName, namespace: Namespace = None, output: Output = "text") -> int:
-    """The newest decision comes last. `-o json` and `yaml` have the evidence too. Exit 0, 1 if it cannot be read."""
-    found = asyncio.run(read_plan(namespace, plan))
+    """They come from the records of its runs, and from its status; a plan that is gone has its records.
+
+    The newest comes last; `-o json` and `yaml` have the evidence too. Exit 0, 1 if it cannot be read.
+    """
+    decisions, problem = asyncio.run(_read(namespace, plan))
+    if problem:
+        fail(f"only what the status of the plan has: its records cannot be read: {problem}", 0)
     if output == "name":
-        show_objects([found.raw], output)
+        show_objects([{"apiVersion": PLANS.api_version, "kind": "RolloutPlan", "metadata": {"name": plan}}], output)
     elif output != "text":
-        show_objects(_by_number(safe_get.items(found.raw, "status", "decisions")), output)
-    elif found.status.decisions:
+        show_objects(decisions, output)
+    elif decisions:
         console = screen()
-        console.print(rendered(found.status.decisions, console.width))
+        console.print(rendered([*readable(decisions)], console.width))
     else:
-        fail(f"{found.namespace}/{found.name}: nothing was decided yet", 0)
+        fail(f"{plan}: nothing was decided yet", 0)
     return 0
 
 
-def _by_number(decisions: Sequence[Any]) -> list[Any]:
-    return sorted(decisions, key=lambda decision: safe_get.number(decision, "seq"))
+async def _read(namespace: str | None, name: str) -> tuple[list[Raw], str]:
+    """The decisions in their order, and why there are no records; "" where they were read. Raises CliError."""
+    async with session(namespace) as cluster:
+        records, problem = await _records(cluster, name)
+        try:
+            plan = (await cluster.plan(name)).raw
+        except CliError:
+            if not records:
+                raise
+            plan = {}
+        return merged(records, plan), problem
 
 
-def rendered(decisions: Sequence[Decision], width: int) -> RenderableType:
-    """The decisions as a table; on a narrow screen the note stands under each."""
-    ordered = sorted(decisions, key=lambda decision: decision.seq)
-    table = Table.grid(padding=(0, 2, 0, 0))
-    if width < NARROW:
-        table.add_column(overflow="fold")
-        for each in ordered:
-            by = f"by {line(each.by)}" if each.by != "rolloutplan" else ""
-            parts = (_at(each), f"run {each.run}", line(each.stage), _weights(each), by)
-            table.add_row(Text.assemble(_reason(each), "  ", ("  ".join(filter(None, parts)), "dim")))
-            table.add_row(Text(f"  {line(each.note)}"))
-        return table
-    for title in ("AT", "RUN", "DECISION", "STAGE", "WEIGHT", "BY"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("NOTE", overflow="fold", ratio=1)
-    table.add_row(*(Text(str(column.header), "dim") for column in table.columns))
-    for each in ordered:
-        texts = (Text(line(text)) for text in (each.stage, _weights(each), each.by, each.note))
-        table.add_row(Text(_at(each), "dim"), Text(str(each.run)), _reason(each), *texts)
-    return table
+async def _records(cluster: Session, name: str) -> tuple[list[Raw], str]:
+    try:
+        return await records_of(cluster, name), ""
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return [], explain(error)
 
 
-def _at(decision: Decision) -> str:
-    return f"{decision.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+def merged(records: Sequence[Raw], plan: Raw) -> list[Raw]:
+    """Each decision once, by its time; the status of the plan has it in full, where it still has it."""
+    found: dict[tuple[str, int], Raw] = {}
+    sources = [*((safe_get.text(raw, "spec", "planUid"), raw) for raw in records)]
+    for uid, raw in (*sources, (safe_get.text(plan, "metadata", "uid"), plan)):
+        found |= {(uid, safe_get.number(each, "seq")): each for each in _decisions(raw)}
+    return sorted(found.values(), key=lambda each: (safe_get.text(each, "at"), safe_get.number(each, "seq")))
 
 
-def _reason(decision: Decision) -> Text:
-    return Text(line(decision.reason), KINDS.get(decision.kind, ""))
+def _decisions(raw: Raw) -> Iterator[Raw]:
+    return (each for each in safe_get.items(raw, "status", "decisions") if isinstance(each, dict))
 
 
-def _weights(decision: Decision) -> str:
-    if decision.weight_from == decision.weight_to:
-        return line(decision.weight_to)
-    return f"{line(decision.weight_from) or '?'} -> {line(decision.weight_to) or '?'}"
+def readable(decisions: Iterable[Mapping[str, Any]]) -> Iterator[Decision]:
+    """Those that can be read, as decisions."""
+    for each in decisions:
+        yield from read_status({"decisions": [each]}).decisions

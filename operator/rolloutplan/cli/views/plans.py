@@ -40,6 +40,7 @@ def list_plans(
 
     Exit 0, 1 if they cannot be read.
     """
+    check(namespace, everywhere=everywhere)
     where, found = asyncio.run(_read(namespace, selector, everywhere=everywhere))
     found.sort(key=_place)
     if output != "text":
@@ -54,9 +55,13 @@ def list_plans(
     return 0
 
 
-async def _read(namespace: str | None, selector: str, *, everywhere: bool) -> tuple[str, list[Raw]]:
+def check(namespace: str | None, *, everywhere: bool) -> None:
+    """Refuse what could mean other plans than the caller thinks. Raises typer.BadParameter."""
     if namespace and everywhere:
         raise typer.BadParameter("give -n or -A, not both")
+
+
+async def _read(namespace: str | None, selector: str, *, everywhere: bool) -> tuple[str, list[Raw]]:
     async with session(namespace, everywhere=everywhere) as cluster:
         return cluster.namespace, await cluster.objects(PLANS, selector)
 

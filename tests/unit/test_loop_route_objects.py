@@ -2,15 +2,19 @@
 
 from typing import Any
 
+import pytest
+
 from rolloutplan.api.route import RouteId
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.store import PLANS, Store
 from rolloutplan.loop.versions import Id
+from rolloutplan.traffic.described import DescribedKind
 from tests.unit.test_loop_store import KEY, made, plan
 from tests.world import START
 
 INGRESSES = "ingresses.networking.k8s.io"
+VIRTUAL_SERVICES = "virtualservices.networking.istio.io"
 CANARY, WEIGHED = "NginxCanary", "SkipperIngress"
 """Two of the kinds that read an Ingress."""
 
@@ -108,3 +112,44 @@ def test_all_versions_of_a_kind_can_be_read() -> None:
     kinds.serve(resource, "v1beta1")
     path = "/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices/a"
     assert kinds.path((resource, "shop", "a")) == path
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the VirtualServices whose rules are read, in order."""
+    found, read = list[str](), DescribedKind.view
+
+    def view(self: DescribedKind, raw: Any, siblings: Any = ()) -> RouteView:
+        found.append(raw["metadata"]["name"])
+        return read(self, raw, siblings)
+
+    monkeypatch.setattr(DescribedKind, "view", view)
+    return found
+
+
+def virtual_service(name: str, version: int, *hosts: str) -> dict[str, Any]:
+    rules = [{"route": [{"destination": {"host": host}, "weight": 100}]} for host in hosts]
+    return made(VIRTUAL_SERVICES, name, version, {"http": rules})
+
+
+def test_the_rules_of_a_route_are_read_once_a_version_and_only_where_a_plan_may_need_them(reads: list[str]) -> None:
+    """One of 16,000 rules takes seconds, in which the loop serves nobody."""
+    found = Store()
+    found.fetch = list[Id]().append
+    found.apply(PLANS, "ADDED", named(("VirtualService", "main")))
+    for version in (5, 6):
+        found.apply(VIRTUAL_SERVICES, "MODIFIED", virtual_service("unrelated", version, "another", "checkout-v9"))
+    assert reads == []
+    for version in (7, 7):
+        found.apply(VIRTUAL_SERVICES, "MODIFIED", virtual_service("main", version, "checkout-v1"))
+        found.apply(VIRTUAL_SERVICES, "MODIFIED", virtual_service("giver", version, "checkout-v1.shop.svc"))
+    assert reads == ["main", "giver"]
+
+
+def test_a_route_that_was_left_unread_is_read_again_for_a_plan_that_names_a_service_of_it(reads: list[str]) -> None:
+    found, asked = Store(), list[Id]()
+    found.fetch = asked.append
+    found.apply(VIRTUAL_SERVICES, "ADDED", virtual_service("giver", 5, "checkout-v1"))
+    found.apply(VIRTUAL_SERVICES, "ADDED", virtual_service("unrelated", 6, "another"))
+    found.apply(PLANS, "ADDED", named(("VirtualService", "main")))
+    assert (reads, asked) == ([], [(VIRTUAL_SERVICES, "shop", "giver")])

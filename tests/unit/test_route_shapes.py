@@ -18,8 +18,10 @@ from rolloutplan.api.status import Backend, RouteWeights, RuleWeights
 from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.engine.model.weights import holds_both
+from rolloutplan.loop.index import receivers
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.items import bare, short
+from rolloutplan.traffic.mentions import words, words_of
 from rolloutplan.traffic.undo import UnreadableError
 from tests.routers.samples import SAMPLES, Raw, Sample
 
@@ -157,9 +159,9 @@ def spots(raw: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [at, *(spot for step, value in steps for spot in spots(value, (*at, step)))]
 
 
-@given(st.sampled_from(list(SAMPLES.values())), st.data())
-def test_an_object_that_is_wrong_anywhere_never_raises(sample: Sample, data: st.DataObject) -> None:
-    raw, good = sample.object, sample.view(sample.object)
+def broken(sample: Sample, data: st.DataObject) -> Raw:
+    """The object of a sample with junk in one to three places."""
+    raw = sample.object
     able = [
         spot for spot in spots(raw) if len(spot) > 1 and spot not in (("metadata", "name"), ("metadata", "namespace"))
     ]
@@ -169,6 +171,12 @@ def test_an_object_that_is_wrong_anywhere_never_raises(sample: Sample, data: st.
             holder = holder[step] if isinstance(holder, dict | list) and _has(holder, step) else None
         if isinstance(holder, dict) or (isinstance(holder, list) and _has(holder, spot[-1])):
             holder[spot[-1]] = data.draw(junk)
+    return raw
+
+
+@given(st.sampled_from(list(SAMPLES.values())), st.data())
+def test_an_object_that_is_wrong_anywhere_never_raises(sample: Sample, data: st.DataObject) -> None:
+    raw, good = broken(sample, data), sample.view(sample.object)
     assert all(isinstance(name, str) for name in sample.kind.gives(raw, sample.beside))
     view = sample.view(raw)
     try:
@@ -176,6 +184,13 @@ def test_an_object_that_is_wrong_anywhere_never_raises(sample: Sample, data: st.
     except LookupError:
         return
     assert all(operation["op"] in ("test", "add", "replace", "remove") for operation in patch)
+
+
+@given(st.sampled_from([each for each in SAMPLES.values() if not each.kind.needs_siblings]), st.data())
+def test_an_object_has_all_words_of_each_service_that_it_gives_traffic(sample: Sample, data: st.DataObject) -> None:
+    for raw in (sample.object, broken(sample, data)):
+        for service in receivers(raw["metadata"]["namespace"], sample.view(raw)):
+            assert words_of(*service) <= words(raw)
 
 
 def _has(holder: Any, step: Any) -> bool:

@@ -21,6 +21,7 @@ from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import receiving
 from rolloutplan.engine.policy.policies import MAX_NAMED
 from rolloutplan.loop.versions import Id
+from rolloutplan.traffic.mentions import words_of
 
 
 @dataclass(slots=True)
@@ -29,8 +30,8 @@ class Uses:
 
     _of: dict[str, frozenset[Id]] = field(default_factory=dict)
     _users: defaultdict[Id, set[str]] = field(default_factory=lambda: defaultdict(set))
-    _numbers: Counter[str] = field(default_factory=Counter)
-    """How many objects of each kind are used."""
+    _by_kind: defaultdict[str, set[Id]] = field(default_factory=lambda: defaultdict(set))
+    """The objects of each kind that are used."""
 
     def put(self, key: str, idents: frozenset[Id]) -> None:
         """Replace the set of objects that a plan uses."""
@@ -39,9 +40,9 @@ class Uses:
             self._users[ident].discard(key)
             if not self._users[ident]:
                 del self._users[ident]
-                self._numbers[ident[0]] -= 1
+                self._by_kind[ident[0]].discard(ident)
         for ident in idents - before:
-            self._numbers[ident[0]] += ident not in self._users
+            self._by_kind[ident[0]].add(ident)
             self._users[ident].add(key)
         if idents:
             self._of[key] = idents
@@ -52,11 +53,11 @@ class Uses:
 
     def kinds(self) -> frozenset[str]:
         """Return the kinds of the objects that any plan uses."""
-        return frozenset(kind for kind, number in self._numbers.items() if number > 0)
+        return frozenset(kind for kind, idents in self._by_kind.items() if idents)
 
     def named(self, kind: str) -> Iterator[Id]:
         """Yield every object of a kind that any plan uses."""
-        return (ident for ident in self._users if ident[0] == kind)
+        return iter(self._by_kind.get(kind, ()))
 
     def users(self, *idents: Id) -> frozenset[str]:
         """Return the plans that use any of these objects."""
@@ -111,22 +112,26 @@ _Age = tuple[datetime, str, str]
 
 @dataclass(slots=True)
 class Unheld:
-    """Routes of which no plan needs anything: a key, and a hash of 8 bytes for each Service that they give traffic."""
+    """Routes of which no plan needs anything: a key, and a hash of 4 bytes for each word (traffic/mentions.py)."""
 
-    _services: dict[Id, array[int]] = field(default_factory=dict)
+    _words: dict[Id, array[int]] = field(default_factory=dict)
 
-    def put(self, ident: Id, services: Iterable[tuple[str, str]]) -> None:
-        """Keep a route by the Services that it gives traffic."""
-        self._services[ident] = array("q", map(hash, services))
+    def put(self, ident: Id, words: Iterable[str]) -> None:
+        """Keep a route by its words."""
+        self._words[ident] = array("i", map(_short_hash, words))
 
     def forget(self, ident: Id) -> None:
-        self._services.pop(ident, None)
+        self._words.pop(ident, None)
 
     def givers(self, services: Iterable[tuple[str, str]]) -> frozenset[Id]:
-        """Return the routes that give one of these Services traffic; seldom one that only has the same hash."""
-        hashes = [hash(service) for service in services]
-        found = self._services.items() if hashes else ()
-        return frozenset(ident for ident, named in found if any(each in named for each in hashes))
+        """Return the routes that have all words of one of these Services, and so may give it traffic."""
+        wanted = [[*map(_short_hash, words_of(*service))] for service in services]
+        found = self._words.items() if wanted else ()
+        return frozenset(ident for ident, words in found if any(all(w in words for w in each) for each in wanted))
+
+
+def _short_hash(word: str) -> int:
+    return hash(word) & 0x7FFFFFFF
 
 
 @dataclass(slots=True)

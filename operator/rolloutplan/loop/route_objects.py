@@ -1,7 +1,7 @@
 """The objects that carry traffic, as every kind of route that reads them sees them.
 
 Objects come from loop/store.py; the views go into the facts of plans. Of an object of which no plan needs anything,
-only a key and a hash for each Service that it gives traffic are kept.
+only a key and a hash for each of its words are kept, and its rules are not read where these name no Service of a plan.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rolloutplan.loop.index import RoutesByService, Unheld, receivers
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.versions import Id
 from rolloutplan.traffic.base import RouteKind
+from rolloutplan.traffic.mentions import words, words_of
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,8 @@ class RouteObjects:
     """Objects by resource, namespace and name, and their views."""
 
     kinds: RouteKinds = field(default_factory=RouteKinds)
+    names_service: Callable[[set[str]], bool] = lambda _: True
+    """Whether a Service that a plan names has no other words than these."""
     views: dict[tuple[str, RouteId], RouteView] = field(default_factory=dict)
     """The routes of which a plan needs something, by namespace and by kind and name."""
     unreadable: dict[tuple[str, RouteId], str] = field(default_factory=dict)
@@ -92,24 +95,33 @@ class RouteObjects:
 
     def put(self, ident: Id, raw: Mapping[str, Any] | None, is_needed: IsNeeded) -> Touched:
         """Replace an object; None: it is gone. `is_needed`: whether a plan needs it, by the Services that it serves."""
-        resource, namespace, _ = ident
         self._unheld.forget(ident)
-        self._raw.pop(ident, None)
-        if raw is None:
-            touched = self._show(ident, _GONE)
-        else:
-            reading = self._read(ident, raw)
-            services = set[Service]().union(*(receivers(namespace, view) for view in reading.views.values()))
-            if is_needed(services):
-                self._raw[ident] = raw
-            else:
-                self._unheld.put(ident, services)
-                reading = _GONE
-            touched = self._show(ident, reading)
-        if any(kind.needs_siblings for kind in self.kinds.on(resource)):
+        was_held = self._raw.pop(ident, None) is not None
+        has_siblings = any(kind.needs_siblings for kind in self.kinds.on(ident[0]))
+        # One that was held may not be readable any more, and then its last view says what it gives.
+        by_words = not was_held and not has_siblings
+        touched = self._show(ident, self._read_needed(ident, raw, is_needed, by_words=by_words) if raw else _GONE)
+        if has_siblings:
             for other in self._others(ident):
                 touched = touched.and_of(self._show(other, self._read(other, self._raw[other])))
         return touched
+
+    def _read_needed(self, ident: Id, raw: Mapping[str, Any], is_needed: IsNeeded, *, by_words: bool) -> _Reading:
+        """Read an object and keep it, where a plan needs it; keep no more than its words, where none does.
+
+        `by_words`: do not read the rules of one that has not all words of a Service that a plan names.
+        """
+        is_named = is_needed(())
+        found = set[str]() if is_named else words(raw)
+        if is_named or not by_words or self.names_service(found):
+            reading = self._read(ident, raw)
+            services = set[Service]().union(*(receivers(ident[1], view) for view in reading.views.values()))
+            if is_named or is_needed(services):
+                self._raw[ident] = raw
+                return reading
+            found = found.union(*(words_of(*service) for service in services))
+        self._unheld.put(ident, found)
+        return _GONE
 
     def drop(self, ident: Id, is_needed: IsNeeded) -> None:
         """Keep no more than a key of an object where no plan needs it."""
@@ -117,7 +129,7 @@ class RouteObjects:
             self.put(ident, raw, is_needed)
 
     def givers(self, services: Iterable[Service]) -> frozenset[Id]:
-        """Return the objects of which only a key is kept, and which give one of these Services traffic."""
+        """Return the objects of which only a key is kept, and which may give one of these Services traffic."""
         return self._unheld.givers(services)
 
     def of(self, service: Service) -> tuple[RouteView, ...]:

@@ -74,6 +74,7 @@ from rolloutplan.loop.versions import Id, Listing, Versions, is_older, name_of, 
 from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
 from rolloutplan.metrics.objects import SourceObject
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
+from rolloutplan.traffic.mentions import words_of
 from rolloutplan.traffic.replicas import with_pods
 
 PLANS, DEPLOYMENTS = paths.PLANS.resource, paths.DEPLOYMENTS.resource
@@ -148,6 +149,7 @@ class Store:
 
     def __post_init__(self) -> None:
         self._shared.hosts = self.source_hosts
+        self._objects.names_service = self._is_named
 
     @property
     def sources(self) -> Mapping[Id, SourceObject]:
@@ -405,6 +407,11 @@ class Store:
         if self.fetch is None or self.loading:
             return True
         return bool(self._uses.users(ident, (ident[0], ident[1], ALL)) or self.users_of(services))
+
+    def _is_named(self, words: set[str]) -> bool:
+        """Whether a plan names a Service that has no other words than these."""
+        near = (name for _, home, name in self._uses.named(ENDPOINTS) if home in words)
+        return any(name in words or words_of("", name) <= words for name in near)
 
     def loaded(self) -> None:
         """Keep no more than a key of what no plan names: every kind has been listed."""

@@ -29,16 +29,18 @@ from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRANSITIONS, Target
 from rolloutplan.engine.run.decision_log import REPEATABLE
 
-MAX_RECORD: Final = 256 * KIB
-"""Bytes of its JSON, some hundred decisions with all their evidence. The API server takes 1.5 MiB, but it writes all of
-an object for each decision, and keeps the last writes of all records in memory, each at several times its size."""
-FOLDED_TO: Final = 224 * KIB
+MAX_RECORD: Final = 448 * KIB
+"""Bytes of its JSON: a thousand decisions, 200 of them with all their evidence. The API server takes 1.5 MiB, but it
+writes all of an object for each decision, and keeps the last writes in memory, each at several times its size."""
+FOLDED_TO: Final = 416 * KIB
 """What is left after folding: it is done once in some dozens of decisions, and not for each."""
 RECENT: Final = 30
 """The newest decisions, which are the last to be shortened: so many has the plan, too."""
-SHORT: Final = 200
+SHORT: Final = 120
 """Characters of the note of a shortened decision."""
 STAGES_IN_FULL: Final = 10
+DEFAULTS: Final = 64
+"""Bytes of what is written of a decision although it is a default: who took it, and zeros."""
 _FOLDED: Final = "; of its decisions, "
 """Where a message begins to tell what was folded."""
 
@@ -263,8 +265,12 @@ def shorter(decision: Decision) -> Decision:
 
 
 def _size(*parts: Part) -> int:
-    """The bytes of parts as JSON, with the empty texts that are not written: no fewer than they have, and soon said."""
-    return sum(len(each.model_dump_json(by_alias=True, exclude_none=True).encode()) for each in parts)
+    """The bytes of parts as JSON: at least as many as they have, and soon said."""
+    return sum(
+        len(each.model_dump_json(by_alias=True, exclude_defaults=True).encode())
+        + DEFAULTS * (1 + (len(each.status.decisions) if isinstance(each, RolloutRecord) else 0))
+        for each in parts
+    )
 
 
 def _told(record: RolloutRecord) -> RolloutRecord:

@@ -145,7 +145,8 @@ FAULT_OVER_AFTER: Final = timedelta(minutes=1)
 """How long an exception in a query or a read is reported after it could have been tried again."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
 RECORDED_WITHIN: Final = timedelta(seconds=10)
-"""How long a deletion waits for the record of its run: no deletion hangs because a record cannot be written."""
+"""How long a deletion waits for the record of its run, from the end of the run, or from when this leader took it up: no
+deletion hangs because a record cannot be written."""
 FAULT_TOLD_EVERY: Final = timedelta(minutes=10)
 """A fault of the operator is published at most so often: the exception may come at every look."""
 MAX_CONFLICTS_IN_A_ROW: Final = 8
@@ -211,8 +212,6 @@ class PlanRun:
         """The reason of the refused status write that was published as a notice."""
         self._fault_told: datetime | None = None
         """When a fault of the operator was last published as a notice."""
-        self._let_go_at: datetime | None = None
-        """When a deleted plan is let go at the latest, whatever its record has."""
         self._logged_seq = facts.status.seq
         self._new = NewSide(facts.new.version if facts.new else "", now)
         self._routes_read_at: datetime | None = None
@@ -279,12 +278,11 @@ class PlanRun:
         owed = through is not None and any(each.seq > through for each in facts.status.decisions)
         if not owed or not any(isinstance(each, PatchPlanMetadata) and not each.finalizer for each in step.actions):
             return step
-        if not snapshot.plan.deleting:
+        deleting = snapshot.plan.deleting
+        if deleting is None:
             return step
-        self._let_go_at = self._let_go_at or snapshot.now + RECORDED_WITHIN
-        if snapshot.now >= self._let_go_at:
-            return step
-        return replace(step, actions=(), wake_at=self._let_go_at)
+        until = max(deleting, self._created_at, snapshot.status.entered_at or deleting) + RECORDED_WITHIN
+        return step if snapshot.now >= until else replace(step, actions=(), wake_at=until)
 
     def _turn_back(self, now: datetime) -> None:
         """The clock was put back: what is remembered with a later instant would stop all until then."""
@@ -308,7 +306,6 @@ class PlanRun:
         self._metadata_writes = tuple(min(each, now) for each in self._metadata_writes)
         self._foreign_undo = {}
         self._answered_at = ()
-        self._let_go_at = self._let_go_at and min(self._let_go_at, now + RECORDED_WITHIN)
         self._repairs = {route: tuple(min(each, now) for each in times) for route, times in self._repairs.items()}
 
     def _follow_source(self, facts: Facts) -> None:

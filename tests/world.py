@@ -363,6 +363,7 @@ class World:
     unserved: bool = False
     """Whether its namespace is one of those that are not served."""
     accounts: Mapping[str, str] = field(default_factory=dict)
+    not_movable: Mapping[RouteId, str] = field(default_factory=dict)
     """Why no Job may run under a ServiceAccount, by its name."""
     neighbours: tuple[World, ...] = ()
     """The worlds of other plans on the same routes, with the same clock."""
@@ -1102,6 +1103,7 @@ class World:
             warnings=self._silent_alerts(),
             autoscaler=self.new.autoscaler if self.new and not self.new.wanted else "",
             accounts=dict(self.accounts),
+            not_movable=dict(self.not_movable),
         )
 
     def _silent_alerts(self) -> str:

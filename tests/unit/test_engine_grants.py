@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.actions import RunJob, Scale, StopJobs
 from rolloutplan.engine.model.grants import EVERYTHING, Grants
 from tests.refusals import changed
-from tests.situations import CONTRACT, adding, assumption, contracting, job, judging, m, s
+from tests.situations import CONTRACT, OLD_WEIGHTS, adding, assumption, contracting, job, judging, m, s
 from tests.world import PLAN, Deployment, World, named
 
 P = Phase
@@ -127,6 +128,25 @@ def test_a_service_account_that_the_namespace_has_not_named_is_told_and_looked_a
     world.accounts = {}
     world.advance(s(30))
     assert world.made
+
+
+def test_a_route_that_the_operator_may_not_patch_keeps_a_run_from_its_start_until_it_may() -> None:
+    route = RouteId("HTTPRoute", "shop")
+    world = World(spec=PLAN, not_movable={route: "the operator may not patch httproutes in namespace ns: add it"})
+    world.advance(m(1))
+    assert (world.phase, world.status.reason) == (P.INVALID, "NotGranted")
+    assert world.status.message == "HTTPRoute ns/shop: the operator may not patch httproutes in namespace ns: add it"
+    assert world.weights() == (OLD_WEIGHTS,)
+    world.not_movable = {}
+    world.until(P.JUDGING)
+
+
+def test_a_right_that_is_taken_away_in_a_run_keeps_no_way_back() -> None:
+    world = judging({})()
+    world.not_movable = {RouteId("HTTPRoute", "shop"): "the operator may not patch httproutes in namespace ns"}
+    world.say("abort a1")
+    world.until(P.ROLLED_BACK)
+    assert world.weights() == (OLD_WEIGHTS,)
 
 
 # ---- the switch goes off during a run --------------------------------------------------------------------------------

@@ -78,6 +78,8 @@ class Server:
 
     async def create(self, path: str, body: Mapping[str, Any], **_: object) -> Raw:
         self._heard("POST", path)
+        if path == paths.access_review():
+            return {"status": {"allowed": True}}
         where = f"{path}/{body['metadata']['name']}"
         if where in self.objects:
             raise ApiError(409, "AlreadyExists")

@@ -75,14 +75,19 @@ async def _get(api: Reader, path: str) -> Raw:
         return {}
 
 
-async def denied(api: Writer, place: paths.Kind, verbs: Iterable[str], namespace: str | None) -> list[str]:
+async def denied(
+    api: Writer, place: paths.Kind, verbs: Iterable[str], namespace: str | None, name: str = ""
+) -> list[str]:
     """Return those of these verbs that this account may not use on a resource; `namespace` None: everywhere.
+
+    With a name, on that object.
 
     Raises ApiError.
     """
     found = []
     for verb in verbs:
         asked = {"group": place.group, "resource": place.plural, "verb": verb, "namespace": namespace or ""}
+        asked |= {"name": name} if name else {}
         review = {
             "apiVersion": paths.ACCESS_REVIEWS.api_version,
             "kind": "SelfSubjectAccessReview",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -64,6 +65,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.loop import preflight, users
 from rolloutplan.loop.limiter import Priority
+from rolloutplan.loop.rights import Rights
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.metrics.base import Provider
 from rolloutplan.metrics.evaluator import evaluate
@@ -112,6 +114,7 @@ class Executor:
         self._client, self._store, self._sources, self._metrics, self._sinks = client, store, sources, metrics, sinks
         self._apply, self._remove, self._count_delay, self._look_delay = apply, remove, count_delay, look_delay
         self._still_wanted = still_wanted
+        self._rights = Rights()
         self._handlers: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
             Record: self._record,
             WriteLook: self._write_look,
@@ -301,7 +304,16 @@ class Executor:
     async def _run_preflight(self, effect: Effect, _: RunPreflight) -> PreflightResult:
         snapshot, provider = effect.snapshot, self._source(effect.snapshot)[1]
         client = self._client(Priority.READS)
-        return await preflight.run_checks(client, snapshot, provider, now)
+        found = await preflight.run_checks(client, snapshot, provider, now)
+        return replace(found, not_movable=await self._not_movable(client, snapshot))
+
+    async def _not_movable(self, client: ResourceClient, snapshot: Snapshot) -> dict[RouteId, str]:
+        """The routes of a plan that the operator may not patch, with the reason."""
+        spec, kinds = snapshot.plan.spec, self._store.kinds
+        routes = {ref.id for ref in spec.traffic.routes} if spec else set[RouteId]()
+        places = {route: kinds.place(route.kind, snapshot.status.weights.kinds) for route in sorted(routes)}
+        known = {route: place for route, place in places.items() if place is not None}
+        return await self._rights.missing(client, snapshot.plan.namespace, known)
 
     async def _check_gate(self, effect: Effect, work: CheckGate) -> GateAnswers:
         return await preflight.check_gate(work.questions, partial(self._source_for, effect.snapshot), now())

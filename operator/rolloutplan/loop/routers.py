@@ -92,12 +92,12 @@ class Routers:
         """Yield the kinds of route that cannot be used, with the reason; `places` are the resources of all kinds."""
         for kind, place in places.items():
             if (trouble := self._troubles.get(place.resource)) is not None:
-                fix = f": {_granting(kind)}" if trouble.reason == StatusReason.NOT_GRANTED else ""
+                fix = f": {granting(kind)}" if trouble.reason == StatusReason.NOT_GRANTED else ""
                 yield kind, RouterProblem(trouble.reason, f"{trouble.words}{fix}")
 
 
-def _granting(kind: str) -> str:
-    """How the operator gets the rights on a kind."""
+def granting(kind: str) -> str:
+    """Return how the operator gets the rights on a kind."""
     if kind in ROUTE_KINDS:
         return f"add {kind} to `routers` of the chart, or give its account get, list, watch and patch"
     return f"give it get, list, watch and patch, {OWN_RIGHTS}"

@@ -204,7 +204,7 @@ podAntiAffinity:
 - apiGroups: [rolloutplan.dev]
   resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies, routekinds]
   verbs: [list, watch]
-# Whether a kind of route of your own is served, and may be moved.
+# Whether a kind of route of your own is served, and whether routes may be moved.
 - apiGroups: [rolloutplan.dev]
   resources: [routekinds/status]
   verbs: [patch]

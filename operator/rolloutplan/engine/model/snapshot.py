@@ -323,6 +323,8 @@ class PreflightResult:
     """What scales a side, by its Deployment; looked up only where the numbers of pods are the weights."""
     accounts: Mapping[str, str] = field(default_factory=dict)
     """Why no Job may run under a ServiceAccount that the plan names, by its name; only those with a problem."""
+    not_movable: Mapping[RouteId, str] = field(default_factory=dict)
+    """The routes that the operator may not patch, with the reason and the fix."""
 
 
 @dataclass(frozen=True, slots=True)

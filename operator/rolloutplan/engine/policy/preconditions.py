@@ -395,6 +395,15 @@ def _has_stood(snapshot: Snapshot, workload: WorkloadView | None) -> bool:
     return workload.ready_since is None or not timedelta(0) <= snapshot.now - workload.ready_since < ENDPOINTS_WITHIN
 
 
+def _movable(snapshot: Snapshot, spec: PlanSpec, probe: PreflightResult) -> UnmetPrecondition | None:
+    """A route whose weights the API server would refuse."""
+    for ref in spec.traffic.routes:
+        if words := probe.not_movable.get(ref.id):
+            where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
+            return UnmetPrecondition(StatusReason.NOT_GRANTED, f"{where}: {words}", asking=True)
+    return None
+
+
 def _accounts(probe: PreflightResult, spec: PlanSpec) -> UnmetPrecondition | None:
     """A ServiceAccount that the namespace has not named for Jobs."""
     for field, template in jobs_of(spec).items():
@@ -431,6 +440,8 @@ def _preflight(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
     probe = snapshot.preflight
     if probe is None or probe.judged_hash != spec.judged_hash():
         return None
+    if found := _movable(snapshot, spec, probe):
+        return found
     for side, service in spec.services._asdict().items():
         if service not in probe.services:
             name = f"{snapshot.plan.namespace}/{service}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rolloutplan.api.command import ANNOTATION, read_command
+from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.cli.main import main
 from rolloutplan.cli.session import session
 from rolloutplan.cli.versions import crd_difference, own_schema
@@ -120,6 +121,22 @@ def test_who_lacks_a_right_is_told_which_with_the_line_that_grants_it(
         bed.kubectl(*shlex.split(line)[1:])
     assert main(["abort", "cart-v7", "-n", NAMESPACE, "--wait=0"]) == 0
     assert main(["abort", "--all", "-n", NAMESPACE, "--wait=0"]) == 0
+
+
+def test_a_wait_ends_with_the_run_of_the_plan_as_it_is(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    at = f"{PLANS}/search-v3"
+    status = {"phase": "Succeeded", "planHash": read_plan_spec(PLAN).plan_hash(), "observedGeneration": 0, "run": 1}
+    bed.api("PATCH", f"{at}/status", {"status": status}, MERGE_PATCH)
+    seen = {"status": {"observedGeneration": bed.get(at)["metadata"]["generation"]}}
+    later = threading.Timer(1, lambda: bed.api("PATCH", f"{at}/status", seen, MERGE_PATCH))
+    later.start()
+    began = time.monotonic()
+    assert main(["wait", "search-v3", "-n", NAMESPACE, "--timeout=20s"]) == 0
+    later.join()
+    assert 0.5 < time.monotonic() - began < 10
+    assert capsys.readouterr().out.startswith(f"{NAMESPACE}/search-v3: Succeeded, run 1")
+    assert main(["wait", "serch-v3", "-n", NAMESPACE, "--exists-within=1s"]) == 3
+    assert capsys.readouterr().err.endswith("did you mean search-v3?\n")
 
 
 def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

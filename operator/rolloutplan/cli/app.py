@@ -32,6 +32,13 @@ COMMANDS: Final[Sequence[Entry]] = (
     Entry("lint", _FILES, "check plans, templates, metric sources and policies in files", "plan.yaml --strict"),
     Entry("simulate", _FILES, "show the timeline that the plans in files would take", "plan.yaml --traffic 12/s"),
     Entry("judge", _FILES, "judge counts from a CSV with the operator's own test", "looks.csv --vs-old '> 1.5x'"),
+    Entry(
+        "next",
+        _FILES,
+        "write the next release for Git",
+        "release.yaml --image shop/checkout:1.2.0",
+        "next:next_release",
+    ),
     _send("pause", "hold the weights; guards stay on", "incident 4711"),
     _send("resume", "continue after a pause, or after a hold that needs a person", "incident 4711 is over"),
     _send("approve", "approve the next stage, or the removal of the old side", "seen the dashboards", "approve"),

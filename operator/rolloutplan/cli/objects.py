@@ -110,7 +110,7 @@ def swapped(objects: Sequence[ParsedObject], templates: Templates) -> Mapping[in
 
 def _compared(objects: Sequence[ParsedObject], templates: Templates) -> Iterator[tuple[ParsedObject, Note]]:
     """Yield what does not fit between each plan and the objects, with the plan as it is in the files."""
-    among = _among(objects, templates)
+    among = read_objects(objects, templates)
     plans = [each for each in objects if isinstance(each.checked[0], PlanSpec)]
     for plan, parsed in zip(among.plans, plans, strict=True):
         yield from ((parsed, note) for note in compared(plan, among))
@@ -165,7 +165,9 @@ def _twice(objects: Sequence[ParsedObject]) -> Iterator[Diagnostic]:
 # ---- reading -------------------------------------------------------------------------------------
 
 
-def _among(objects: Sequence[ParsedObject], templates: Templates) -> Objects:
+def read_objects(objects: Sequence[ParsedObject], templates: Templates | None = None) -> Objects:
+    """What is among the files that plans are compared with; without templates, their predicates stay references."""
+    templates = templates or {}
     raws: dict[str, dict[tuple[str, str], Any]] = {}
     others: dict[tuple[str, str], str] = {}
     for found in objects:

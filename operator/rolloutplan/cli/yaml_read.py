@@ -103,6 +103,14 @@ def documents(text: str) -> Iterator[Document]:
         raise UnreadableError(f"invalid YAML: {error}") from None
 
 
+def parts(text: str) -> list[tuple[int, int]]:
+    """Where each document begins and ends, its `---` included; what is before the first `---` belongs to the first."""
+    events = yaml.parse(text, Loader=_Loader)
+    marks = [each.start_mark for each in events if isinstance(each, yaml.DocumentStartEvent)]
+    begins = [0, *(mark.index for mark in marks[1:] if mark)]
+    return list(zip(begins, [*begins[1:], len(text)], strict=True))
+
+
 def _check_depth(text: str) -> None:
     """Raise UnreadableError before the recursion of the parser ends the process. Invalid YAML is reported later."""
     depth = 0

@@ -16,6 +16,8 @@ from tests.demo.watch import Event, Moment
 
 STATUS_EVERY = 5.0
 WIDTH_OF_LINES = 120
+WIDE, HIGH = 100, 32
+"""Columns and lines of the picture that is kept: the whole of the tree of a plan with four stages."""
 
 Show = Callable[[Moment], None]
 
@@ -34,8 +36,8 @@ def kept(show: Show, path: Path) -> Show:
     def show_and_keep(moment: Moment) -> None:
         show(moment)
         if any(plan.status.phase is Phase.ROLLED_BACK for plan in moment.plans):
-            paper = Console(record=True, width=100, height=24, file=io.StringIO(), force_terminal=True)
-            paper.print(picture(moment), height=24)
+            paper = Console(record=True, width=WIDE, height=HIGH, file=io.StringIO(), force_terminal=True)
+            paper.print(picture(moment, WIDE), height=HIGH)
             path.write_text(paper.export_svg(title="make demo", code_format=_WITHOUT_FONTS))
 
     return show_and_keep
@@ -52,7 +54,7 @@ def shown(out: Console) -> Iterator[Show]:
         yield Lines(out).show
         return
     with Live(console=out, screen=True, auto_refresh=False) as live:
-        yield lambda moment: live.update(picture(moment), refresh=True)
+        yield lambda moment: live.update(picture(moment, out.width), refresh=True)
 
 
 class Lines:
@@ -88,7 +90,6 @@ def _status(moment: Moment) -> str:
         return traffic
     stage = f" {plan.status.stage.display}" if plan.status.stage else ""
     verdicts = "; ".join(
-        f"{r.role} {r.name} {r.value or '-'} ({r.bound}) {r.verdict}{f', {r.note}' if r.note else ''}"
-        for r in moment.readings
+        f"{each.role} {each.name} {each.value or '-'} ({each.bound}) {each.verdict}" for each in plan.status.predicates
     )
     return f"{plan.view.name}: {plan.status.phase}{stage}; {traffic}; {verdicts or 'nothing to judge yet'}"

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolloutplan.api.status import Status, read_status
+from rolloutplan.cli.views.evidence import Series, with_evidence
 from rolloutplan.cluster import plans
 from rolloutplan.engine.model.plan_view import PlanView
 from tests.bed.load import Key, Load
-from tests.demo.readings import Reading, read
 from tests.shop import EVENTS, Shop
 
 PLANS = "/apis/rolloutplan.dev/v1alpha1/namespaces/{}/rolloutplans"
 MEASURED_OVER = 2.0
 """Seconds of answers that a measured weight is made of."""
-READ_EVERY = 0.5
 
 
 @dataclass(frozen=True)
 class Plan:
+    raw: dict[str, Any]
     view: PlanView
     status: Status
 
@@ -56,7 +56,8 @@ class Moment:
     plans: tuple[Plan, ...]
     versions: tuple[Version, ...]
     lost: int
-    readings: tuple[Reading, ...]
+    series: Series
+    """The values of the predicates of the current plan, as they were seen."""
     events: tuple[Event, ...]
 
     def status(self, plan: str) -> Status:
@@ -79,18 +80,19 @@ class Watch:
         self._shop = shop
         self._load = load
         self._answers: deque[tuple[float, dict[Key, int]]] = deque()
-        self._readings: tuple[Reading, ...] = ()
-        self._read_of, self._read_at = "", 0.0
+        self._series: Series = {}
+        self._series_of = ""
 
     def snapshot(self) -> Moment:
         raw = sorted(self._get(PLANS), key=lambda item: str(item["metadata"]["name"]))
+        found = tuple(Plan(item, plans.view(item), read_status(item.get("status"))) for item in raw)
         counts = self._load.counts()
         return Moment(
             seconds=time.time() - self.began,
-            plans=tuple(Plan(plans.view(item), read_status(item.get("status"))) for item in raw),
+            plans=found,
             versions=self._versions(counts),
             lost=sum(n for (version, _), n in counts.items() if version == "-"),
-            readings=self._read(raw[-1]) if raw else (),
+            series=self._values(found[-1]) if found else {},
             events=tuple(_event(item) for item in sorted(self._get(EVENTS), key=_order) if _ours(item)),
         )
 
@@ -119,12 +121,11 @@ class Watch:
             for name, weight in ((service.rpartition("-")[2], weight) for service, weight in weights.items())
         )
 
-    def _read(self, plan: dict[str, Any]) -> tuple[Reading, ...]:
-        version = plan["metadata"]["resourceVersion"]
-        if version != self._read_of or time.monotonic() - self._read_at >= READ_EVERY:
-            self._read_of, self._read_at = version, time.monotonic()
-            self._readings = read(plan, self._shop.bed.query)
-        return self._readings
+    def _values(self, plan: Plan) -> Series:
+        """The values of this plan so far; those of another one are forgotten."""
+        before = self._series if self._series_of == plan.view.uid else {}
+        self._series, self._series_of = with_evidence(before, plan.status), plan.view.uid
+        return self._series
 
 
 def _of(version: str, numbers: Mapping[Key, float]) -> float:

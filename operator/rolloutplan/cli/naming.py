@@ -102,7 +102,8 @@ def next_name(old: str, new: str, given: str, image: str) -> str:
     found = _COUNTED.fullmatch(new)
     if found is None or _PARTS.fullmatch(found["stem"]):
         why = "has no number that can be counted up" if found is None else "ends with a version of several numbers"
-        fix = f"give the next name, such as --name '{_UNNUMBERED.sub('', _stem(old, new))}{_TAG}', or of two slots: --name {old}"
+        example = _UNNUMBERED.sub("", _stem(old, new)) + _TAG
+        fix = f"give the next name, such as --name '{example}', or of two slots: --name {old}"
         raise ValueError(f'"{new}" {why}: {fix}')
     number = found["number"]
     return f"{found['stem']}{int(number) + 1:0{len(number)}d}"

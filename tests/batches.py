@@ -1,7 +1,7 @@
 """Tests that run at the same time in one process, because they wait for most of theirs.
 
-When pytest comes to the first test of a batch, all of the batch begin, each in a thread. Each is reported when pytest
-comes to it. tests/sharing.py says what a batch is.
+When pytest comes to the first test of a batch, all of it run, each in a thread, and all are waited for. What came
+of each is reported when pytest comes to it. tests/sharing.py says what a batch is.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,13 @@ _BEGUN = pytest.StashKey[dict[str, Future[object]]]()
 
 
 def wait(test: pytest.Function, prepared: Callable[[Any], Call]) -> None:
-    """Wait for the end of a test, and fail as it has failed; `prepared` makes of a test what its thread calls."""
+    """Wait for the batch of a test, and fail as it has failed; `prepared` makes of a test what its thread calls."""
     begun = test.session.stash.setdefault(_BEGUN, {})
     if test.nodeid not in begun:
         tests = {each.nodeid: each for each in test.session.items}
         calls = {nodeid: prepared(tests[nodeid]) for nodeid in batch(test.nodeid, tests)}
-        pool = ThreadPoolExecutor(len(calls))
-        begun |= {nodeid: pool.submit(call) for nodeid, call in calls.items()}
-        pool.shutdown(wait=False)
+        with ThreadPoolExecutor(len(calls)) as pool:
+            begun |= {nodeid: pool.submit(call) for nodeid, call in calls.items()}
     begun[test.nodeid].result()
 
 

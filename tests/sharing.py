@@ -40,21 +40,25 @@ def together(nodeid: str, nodeids: Sequence[str]) -> str:
 def batch(nodeid: str, nodeids: Iterable[str]) -> Sequence[str]:
     """The tests among all that run at the same time as one in AT_ONCE, or as one of ROUTERS on a plane; and itself."""
     if nodeid.startswith(ROUTERS):
-        function = nodeid.partition("[")[0]
-        return [each for each in nodeids if each.startswith(f"{function}[{_gateway(nodeid)}-")]
+        return [each for each in nodeids if each.startswith(f"{_function(nodeid)}[{_gateway(nodeid)}-")]
     of_batches = [each for each in nodeids if each.startswith(AT_ONCE)]
     first = of_batches.index(nodeid) // BATCH * BATCH
     return of_batches[first : first + BATCH]
 
 
 def in_order(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """The tests as FIRST has them, and one gateway after the other; else as they were collected."""
+    """The tests as FIRST has them, one gateway after the other, all planes for a test; else as they were collected."""
     return sorted(items, key=_place)
 
 
-def _place(item: pytest.Item) -> tuple[int, str]:
+def _place(item: pytest.Item) -> tuple[int, str, str]:
     place = next((place for place, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
-    return place, _gateway(item.nodeid) if item.nodeid.startswith(ROUTERS) else ""
+    on_gateway = item.nodeid.startswith(ROUTERS)
+    return (place, _gateway(item.nodeid), _function(item.nodeid)) if on_gateway else (place, "", "")
+
+
+def _function(nodeid: str) -> str:
+    return nodeid.partition("[")[0]
 
 
 def _gateway(nodeid: str) -> str:

@@ -36,6 +36,7 @@ class Istio:
         self._bed = bed
         self.istiod = self._istiod()
         self.envoy: Process | None = None
+        self._clusters: list[str] = []
 
     def _istiod(self) -> Process:
         mesh = self._bed.workdir / "mesh.json"
@@ -64,11 +65,12 @@ class Istio:
         self.istiod.start()
 
     def meet(self, clusters: Iterable[str]) -> None:
-        """Start the client's Envoy, with these clusters of istiod's: `outbound|80||web.shop.svc.cluster.local`."""
+        """Start the client's Envoy with these clusters of istiod's too: `outbound|80||web.shop.svc.cluster.local`."""
         if self.envoy:
             self.envoy.kill()
+        self._clusters += clusters
         path = self._bed.workdir / "envoy-of-istio.json"
-        path.write_text(json.dumps(_bootstrap(clusters)))
+        path.write_text(json.dumps(_bootstrap(self._clusters)))
         ready = f"http://127.0.0.1:{STATS_PORT}/ready"
         self.envoy = envoy(self._bed.workdir, "envoy-of-istio", path, ready, NODE)
         self.envoy.start()

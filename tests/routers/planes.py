@@ -24,4 +24,4 @@ def on(*planes: Plane) -> pytest.MarkDecorator:
         )
         for plane in planes
     ]
-    return pytest.mark.parametrize(("gateway", "plane"), parameters, indirect=["gateway"])
+    return pytest.mark.parametrize(("gateway", "plane"), parameters, indirect=["gateway"], scope="package")

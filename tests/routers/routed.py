@@ -16,7 +16,7 @@ from tests.bed.load import Load
 from tests.bed.netns import POD_PORT
 from tests.bed.processes import page
 from tests.routers.plane import Gateway, Plane
-from tests.shop import Shop
+from tests.shop import PLANS, Shop
 
 SURE = 50
 """So many answers in a row by one version say that the other one gets none: a share of 10 % is missed in 0.5 %."""
@@ -41,6 +41,16 @@ class Routed(Shop):
     def plan(self, name: str = "checkout", **spec: Any) -> dict[str, Any]:
         sides = {side: spec[side]["deployment"] for side in ("old", "new") if side in spec}
         return super().plan(name, **{"traffic": {"routes": self.plane.refs(**sides), "drain": "0s"}, **spec})
+
+    def as_opened(self) -> None:
+        """Take back whatever was done to it."""
+        self.bed.end_loads(self.host)
+        plans = PLANS.format(self.namespace, "")
+        self.bed.api("DELETE", plans)
+        until(lambda: not self.bed.get(plans)["items"], 60, "the end of its plans")
+        self.bed.delete(*self.routes())
+        self.weights = {"checkout-v1": 100, "checkout-v2": 0}
+        self.open()
 
     def weigh(self, old: int, new: int) -> None:
         """Write these weights into the route, as Git would."""

@@ -14,6 +14,8 @@ COUNTED: dict[str, Any] = {
     "vsOld": "> 1.5x",
 }
 """A predicate that counts the requests of both sides: by it the share is measured."""
+RATE = 40
+"""Requests a second of a run; up to seven planes of a gateway have theirs at the same time."""
 V1, V2 = {"deployment": "checkout-v1"}, {"deployment": "checkout-v2"}
 
 
@@ -22,7 +24,7 @@ def forth_and_back(shop: Routed) -> Load:
 
     All under a load, which is returned: it has lost what our own actions have lost.
     """
-    load = shop.load()
+    load = shop.load(RATE)
     quick = {"weights": ["50%", "100%"], "soak": "4s", "deadline": "60s"}
     shop.start(guards=[COUNTED], stages=[quick], **scaled_away(shop))
     shop.until("Succeeded", timeout=90)

@@ -30,6 +30,7 @@ class SkipperIngress(Plane):
 class RouteGroup(Plane):
     kind = "RouteGroup"
     gateway = Skipper
+    needs_services = True
 
     @property
     def can(self) -> frozenset[str]:

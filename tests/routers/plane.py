@@ -51,6 +51,8 @@ class Plane(ABC):
     """Where its requests are taken, if not at the gateway's `url`."""
     exact: ClassVar[bool] = False
     """Whether the gateway counts: nothing is left to chance, and few answers tell a share."""
+    needs_services: ClassVar[bool] = False
+    """Whether a missing Service takes the whole route down, also at weight 0, where one without pods does not."""
     controller: ClassVar[str] = ""
     """The name by which the gateway answers in the status of a route, if it has one."""
 

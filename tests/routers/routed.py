@@ -23,6 +23,9 @@ SURE = 50
 SOME = 300
 """So many answers say that a side with a weight of 1 % gets none in 95 of 100 cases; most weights are larger."""
 
+HEARS_WITHIN = 2.5
+"""Seconds after which a gateway has heard of a change, also where it says nothing: Skipper asks every second."""
+
 
 @dataclass
 class Routed(Shop):
@@ -120,6 +123,8 @@ class Routed(Shop):
         """Only this version answers; or, where it is `broken`, soon none does."""
         if broken:
             until(lambda: version not in self.answers(20), 30, f"the break of {self.plane.kind}", every=0)
+        else:
+            time.sleep(HEARS_WITHIN)
         enough = SURE if self.plane.exact else SOME
         assert self.answers(enough).keys() & {"v1", "v2"} == (set() if broken else {version})
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rolloutplan.api.status import RouteWeights, RuleWeights, Weights
 from rolloutplan.engine.model.finding import at_its_place, is_blank, locate, located, matches, same_rule
 from rolloutplan.engine.model.snapshot import RouteView
-from rolloutplan.engine.model.weights import restore, restore_one, same_share, same_split
+from rolloutplan.engine.model.weights import holds_both, restore, restore_one, same_share, same_split
 
 
 class Aim(NamedTuple):
@@ -39,6 +39,9 @@ def aims_of(view: RouteView, route: RouteWeights, weights: Weights, *, back: boo
 
 
 def _aim(view: RouteView, now: RuleWeights | None, rule: RuleWeights, weights: Weights, *, back: bool) -> Aim:
+    if not holds_both(rule, weights.old, weights.new):  # only a person can have made the status so
+        words = f"the status does not say what {weights.old} and {weights.new} had in {_own(rule)} of {view.id}"
+        return Aim(None, None, lacks=words)
     if now is not None and (back or now.index not in view.unread):
         return _aim_at(view, now, rule, weights, back=back)
     lacks = _lost_words(view, rule, weights)

@@ -179,7 +179,7 @@ def _senders(plan: PlanFile, objects: Objects) -> Iterator[Note]:
                 words = f"{Ref(kind, '', name)} sends to {old} too, and the plan does not move that"
                 path = route.rules[rule.index].path
                 yield _stays(plan, shelf.ref(home, name), path, words, "name it in traffic.routes")
-    moved = companions(plan, objects) if not plan.spec.contract.wanted else frozenset()
+    moved = _moved(plan, objects) | (frozenset() if plan.spec.contract.wanted else companions(plan, objects))
     for sender in objects.senders:
         if sender.ref in moved:
             continue
@@ -191,8 +191,19 @@ def _senders(plan: PlanFile, objects: Objects) -> Iterator[Note]:
 
 def companions(plan: PlanFile, objects: Objects) -> frozenset[Ref]:
     """The objects with the rest of what the routes of a plan give the new side: these move with them."""
+    return frozenset().union(*(route.companions for route in _routes(plan, objects)))
+
+
+def _moved(plan: PlanFile, objects: Objects) -> frozenset[Ref]:
+    """The objects that the plan moves, called as the cluster calls them: an AlbIngress is an Ingress."""
+    read = (route.view.reference for route in _routes(plan, objects) if route.view is not None)
+    return frozenset(Ref(each["kind"], each.get("namespace", ""), each["name"]) for each in read)
+
+
+def _routes(plan: PlanFile, objects: Objects) -> Iterator[RouteFile]:
+    """The routes of a plan that are in the files."""
     found = (objects.routes_of(ref.kind).get(plan.namespace, ref.name) for ref in plan.spec.traffic.routes)
-    return frozenset().union(*(route.companions for route in found if route is not None))
+    return (route for route in found if route is not None)
 
 
 def _stays(plan: PlanFile, about: Ref, path: str, words: str, fix: str) -> Note:

@@ -13,7 +13,6 @@ from rolloutplan.api.text_format import DNS_LABEL
 _COUNTED: Final = re.compile(r"(?P<stem>.*?)(?P<number>[0-9]{1,9})")
 _PARTS: Final = re.compile(r".*[0-9]-")
 """What is before the last number of a version such as 1-4-0: counting that up would be a guess."""
-_UNNUMBERED: Final = re.compile("([0-9]+-)+$")
 _TAG: Final = "{tag}"
 
 
@@ -102,7 +101,7 @@ def next_name(old: str, new: str, given: str, image: str) -> str:
     found = _COUNTED.fullmatch(new)
     if found is None or _PARTS.fullmatch(found["stem"]):
         why = "has no number that can be counted up" if found is None else "ends with a version of several numbers"
-        example = _UNNUMBERED.sub("", _stem(old, new)) + _TAG
+        example = _unnumbered(_stem(old, new)) + _TAG
         fix = f"give the next name, such as --name '{example}', or of two slots: --name {old}"
         raise ValueError(f'"{new}" {why}: {fix}')
     number = found["number"]
@@ -124,6 +123,14 @@ def _stem(*names: str) -> str:
     """What all names begin with, up to a hyphen."""
     parts = zip(*(name.split("-") for name in names), strict=False)
     return "".join(f"{same[0]}-" for same in takewhile(lambda each: len({*each}) == 1, parts))
+
+
+def _unnumbered(stem: str) -> str:
+    """A stem without the numbers at its end: checkout- of checkout-1-4-."""
+    parts = stem.split("-")[:-1]
+    while parts and parts[-1].isdecimal():
+        parts.pop()
+    return "".join(f"{part}-" for part in parts)
 
 
 def _with_ending(name: str, ending: str, other: str) -> str:

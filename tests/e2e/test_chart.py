@@ -167,6 +167,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "scaling": {"enabled": True, "maxReplicas": 9},
         "admission": {"approvers": ["release managers"]},
         "sourceHosts": ["prometheus.monitoring:9090", "*.example.com"],
+        "records": {"kept": 7, "maxAge": "720h"},
         "credentials": [
             {"name": "token", "secret": {"name": "prometheus", "key": "the-token"}},
             {"name": "ca.crt", "configMap": {"name": "ca", "key": "ca.crt"}},
@@ -204,6 +205,8 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "--lease-name=rp",
         "--max-source-timeout=30s",
         "--max-source-concurrency=16",
+        "--records-kept=7",
+        "--records-max-age=720h",
         "--namespace=shop",
         f"--namespace={NAMESPACE}",
         "--jobs",

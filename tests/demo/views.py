@@ -16,7 +16,7 @@ from tests.demo.watch import Event, Moment
 
 STATUS_EVERY = 5.0
 WIDTH_OF_LINES = 120
-WIDE, HIGH = 100, 32
+WIDE, HIGH = 100, 28
 """Columns and lines of the picture that is kept: the whole of the tree of a plan with four stages."""
 
 Show = Callable[[Moment], None]

@@ -14,7 +14,7 @@ from rolloutplan.api.status import Phase, read_status
 from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views import decisions, history, plans, records, status, tail, why
 from rolloutplan.cli.views.evidence import KEPT, sparkline, with_evidence
-from rolloutplan.cli.views.words import Need, need_of, next_commands
+from rolloutplan.cli.views.words import Need, need_of, next_commands, undo_commands
 from rolloutplan.cluster.client import Raw
 from tests.refusals import PLAN
 
@@ -124,6 +124,23 @@ def test_the_next_commands_are_those_that_the_operator_names() -> None:
     assert [next_commands(each) for each in (WORKING, DONE, FROZEN)] == [[], [], []]
 
 
+@pytest.mark.parametrize(
+    ("phase", "revert", "verbs"),
+    [
+        ("Probing", "", {"undo": "abort"}),
+        ("Judging", UNDO, {"undo": "abort", "by hand": "undo"}),
+        ("RollingBack", UNDO, {"by hand": "undo"}),
+        ("RolledBack", UNDO, {}),
+        ("Succeeded", UNDO, {"undo": "revert", "by hand": "undo"}),
+        ("Succeeded", "", {}),
+        ("Pending", "", {}),
+    ],
+)
+def test_what_undoes_a_run(phase: str, revert: str, verbs: dict[str, str]) -> None:
+    found = undo_commands(plan(phase=phase, revert=revert))
+    assert {title: each.split()[1] for title, each in found.items()} == verbs
+
+
 # ---- list ------------------------------------------------------------------------------------------------------------
 
 ALL = [APPROVAL, INVALID, BACK, FROZEN, WORKING, NEW, DONE]
@@ -174,7 +191,6 @@ def test_the_last_decision_in_sentences(width: int) -> None:
         "observed errors 6.28% (> 5%): Tripped",
         "because a guard that trips ends the run",
         'go on rolloutplan retry checkout-v2 -n shop --reason "..."',
-        "by hand rolloutplan undo checkout-v2 -n shop",
     ):
         assert part in said
 

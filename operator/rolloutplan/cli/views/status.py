@@ -17,7 +17,6 @@ from rich.text import Text
 from rich.tree import Tree
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.command import Verb
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.stage import Stage
@@ -27,7 +26,7 @@ from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views.evidence import Series, sparkline, with_evidence
 from rolloutplan.cli.views.why import read_plan
-from rolloutplan.cli.views.words import command, duration, line, next_commands, phase_text, undo_command
+from rolloutplan.cli.views.words import duration, line, next_commands, phase_text, undo_commands
 from rolloutplan.cluster.plans import view
 
 BAR: Final = 20
@@ -135,10 +134,8 @@ def _waiting(plan: Plan) -> Iterator[Text]:
 def _onwards(plan: Plan) -> Iterator[Text]:
     for each in next_commands(plan.raw):
         yield Text.assemble(_title("go on"), (each, "bold"))
-    if plan.status.phase in RUNNING:
-        yield Text.assemble(_title("undo"), command(Verb.ABORT, plan.raw))
-    if undo := undo_command(plan.raw):
-        yield Text.assemble(_title("by hand"), undo)
+    for title, each in undo_commands(plan.raw).items():
+        yield Text.assemble(_title(title), each)
     if runbook := line(safe_get.text(plan.raw, "spec", "runbook")):
         yield Text.assemble(_title("runbook"), runbook)
 

@@ -11,12 +11,11 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.command import Verb
-from rolloutplan.api.status import RUNNING, Decision
+from rolloutplan.api.status import Decision
 from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan, session
-from rolloutplan.cli.views.words import KINDS, command, duration, line, next_commands, phase_text, undo_command
+from rolloutplan.cli.views.words import KINDS, duration, line, next_commands, phase_text, undo_commands
 
 
 def why(plan: PlanName, namespace: Namespace = None, output: Output = "text") -> int:
@@ -68,10 +67,8 @@ def _onwards(plan: Plan) -> Iterator[RenderableType]:
         yield _said("waits for", status.waiting_for)
     for each in next_commands(plan.raw):
         yield _said("go on", each, "bold")
-    if status.phase in RUNNING:
-        yield _said("undo", command(Verb.ABORT, plan.raw), "bold")
-    if undo := undo_command(plan.raw):
-        yield _said("by hand", f"{undo}   (prints a kubectl command that needs no operator)")
+    for title, each in undo_commands(plan.raw).items():
+        yield _said(title, each, "bold")
     if runbook := safe_get.text(plan.raw, "spec", "runbook"):
         yield _said("runbook", runbook)
 

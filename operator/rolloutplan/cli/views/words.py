@@ -6,7 +6,7 @@ What stands in an object was written by others: it is shown on one line, without
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -16,7 +16,7 @@ from rich.text import Text
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
 from rolloutplan.api.printable import printable
-from rolloutplan.api.status import Kind, Phase
+from rolloutplan.api.status import RUNNING, Kind, Phase
 
 STYLES: Final = {
     Phase.SUCCEEDED: "bold green",
@@ -100,9 +100,15 @@ def command(verb: str, raw: object, options: str = "") -> str:
     return f'rolloutplan {verb} {_where(raw)}{options} --reason "..."'
 
 
-def undo_command(raw: object) -> str:
-    """What prints the command that restores the old weights without the operator; "" where no weight was moved."""
-    return f"rolloutplan undo {_where(raw)}" if safe_get.text(raw, "status", "revert") else ""
+def undo_commands(raw: object) -> Mapping[str, str]:
+    """What restores the old weights, by what it is called: `undo` by the operator, `by hand` without it."""
+    phase, found = safe_get.text(raw, "status", "phase"), dict[str, str]()
+    moved = safe_get.text(raw, "status", "revert") and phase != Phase.ROLLED_BACK
+    if phase in RUNNING - {Phase.ROLLING_BACK}:
+        found["undo"] = command(Verb.ABORT, raw)
+    elif moved and phase == Phase.SUCCEEDED:
+        found["undo"] = command(Verb.REVERT, raw)
+    return {**found, "by hand": f"rolloutplan undo {_where(raw)}"} if moved else found
 
 
 def _where(raw: Any) -> str:

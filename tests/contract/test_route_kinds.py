@@ -14,13 +14,15 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.status import Backend, RouteWeights
-from rolloutplan.cluster import client
+from rolloutplan.cluster import client, paths
 from rolloutplan.cluster.spelling import spelled
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.engine.model.weights import holds_both
-from rolloutplan.loop.routes import RouteKinds
+from rolloutplan.loop.rights import Rights
+from rolloutplan.loop.routes import RouteKinds, place_of
 from rolloutplan.loop.users import find_users
 from rolloutplan.traffic.base import RouteKind
 from rolloutplan.traffic.described import DescribedKind
@@ -234,7 +236,7 @@ def test_the_undo_line_restores_in_a_shell(bed: Bed, route: Route) -> None:
 
 @dataclass(frozen=True)
 class AsChart:
-    """The API server as the operator reads it, with the rights of the chart."""
+    """The API server as the operator asks it, with the rights of the chart."""
 
     bed: Bed
 
@@ -247,6 +249,10 @@ class AsChart:
             return await self.get(f"{path}?{urlencode(query)}")
         except ApiError as error:
             raise client.ApiError(error.status, "Refused", str(error)) from error
+
+    async def create(self, path: str, body: dict[str, Any], *, timeout: float | None = None) -> Manifest:
+        found: Manifest = self.bed.client("chart")("POST", path, body)
+        return found
 
 
 def test_what_gives_the_old_side_traffic_is_found_among_the_objects_of_all_kinds(bed: Bed, route: Route) -> None:
@@ -295,3 +301,11 @@ def test_the_chart_lets_weights_be_moved_and_nothing_else(bed: Bed, route: Route
 
     verbs = ("get", "list", "watch", "patch", "create", "update", "delete", "deletecollection")
     assert [verb for verb in verbs if may(verb)] == ["get", "list", "watch", "patch"]
+
+
+def test_whether_a_route_may_be_moved_is_known_before_a_run(bed: Bed, route: Route) -> None:
+    kind, secret = route.sample.kind, RouteId("Secret", "main")
+    routes = {RouteId(kind.kind, "main"): place_of(kind), secret: paths.Kind("", "v1", "secrets")}
+    missing = asyncio.run(Rights().missing(AsChart(bed), HOME, routes))
+    assert missing.keys() == {secret}
+    assert f"may not patch secrets in namespace {HOME}" in missing[secret]

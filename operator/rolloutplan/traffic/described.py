@@ -104,14 +104,15 @@ class DescribedKind(RouteKind):
         if not target.rules:
             return [], None
         seen = self._stages.bare(view.raw)
-        rules = {rule.index: rule for rule in self._form.rules(seen.raw)}
+        places = [None if is_blank(view, rule) else located(view, rule) for rule in target.rules]
+        rules = self._form.some(seen.raw, {now.index for now, _ in filter(None, places)})
         weights: list[Operation] = []
         pieces: dict[At, list[Piece]] = {}
-        for rule in target.rules:
-            if is_blank(view, rule):
+        for rule, place in zip(target.rules, places, strict=True):
+            if place is None:
                 weights += self._form.put_back(view.raw, rule)
                 continue
-            now, wanted = located(view, rule)
+            now, wanted = place
             weights += self._form.write(replace(rules[now.index], text_before=rule.text), wanted)
             pieces |= self._stages.wanted(seen, rules[now.index], now, rule.added)
         try:
@@ -148,7 +149,7 @@ class DescribedKind(RouteKind):
     def _undo(self, raw: Raw, rules: Sequence[RuleWeights], ours: Collection[int], owner: str) -> list[Operation]:
         """The operations that undo a run, which has the rules of these indexes. What others added stays there."""
         seen = self._stages.bare(raw)
-        there = [rule for rule in self._form.rules(seen.raw) if rule.index in ours]
+        there = self._form.some(seen.raw, ours).values()
         weights = [*(test for rule in there for test in self._marks(rule)), *self._form.undo(rules)]
         if not seen.annotation:
             return weights
@@ -160,7 +161,7 @@ class DescribedKind(RouteKind):
     def _after_others(self, raw: Raw, ours: Collection[int], owner: str) -> Raw | None:
         """An object after the undo commands of all others that have added to it; None where nobody else has."""
         seen = self._stages.bare(raw)
-        places = {rule.place for rule in self._form.rules(seen.raw) if rule.index in ours}
+        places = {rule.place for rule in self._form.some(seen.raw, ours).values()}
         others = {each.rule for each in seen.found if each.rule not in places and (not owner or each.owner != owner)}
         if not others:
             return None

@@ -309,11 +309,12 @@ def change(seen: Bare, wanted: Mapping[At, Sequence[Piece]], owner: str = "") ->
     differs = len(put) < len(seen.found)
     new = [piece for rule, pieces in wanted.items() for piece in pieces if (rule, piece.text) not in same]
     put += [_Put(piece, piece.value, owner) for piece in new]
-    rest = cast("dict[str, Any]", copy.deepcopy(seen.raw))
+    within = [each for each in put if each.piece.how != "before"]
+    rest = cast("dict[str, Any]", copy.deepcopy(seen.raw) if within else {})
     built = dict.fromkeys(rule for rule, pieces in wanted.items() if any(piece in pieces for piece in new))
     tests = [expected(pointer(rule), _at(seen.raw, rule)) for rule in built if rule]
     after: list[Operation] = []
-    entries = [*_put_in(rest, [each for each in put if each.piece.how != "before"], after)]
+    entries = [*_put_in(rest, within, after)]
     entries += _put_before([each for each in put if each.piece.how == "before"], after)
     differs = differs or bool(new) or (bool(seen.annotation) and not entries)
     return Change((*seen.removal, *tests), tuple(after), write(entries), differs)

@@ -32,10 +32,7 @@ class StageBuilder:
 
     def bare(self, raw: Mapping[str, Any]) -> Bare:
         """A route without what runs have added to it."""
-        return bare(raw, self._rule_places, lambda piece: is_built(self._spec, piece))
-
-    def _rule_places(self, raw: Mapping[str, Any]) -> list[At]:
-        return [rule.place for rule in self._form.rules(raw) if rule.place is not None]
+        return bare(raw, self._form.rule_places, lambda piece: is_built(self._spec, piece))
 
     def can(self, overrides: Iterable[ControllerRules] = ()) -> frozenset[str]:
         """What a route of this kind can have in addition to weights, with the controllers that answer for it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from rolloutplan.api.object_path import At, pointer
@@ -33,6 +33,14 @@ class Form(Protocol):
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:
         """The rules of an object, numbered in its order. Never raises."""
+
+    def some(self, raw: Raw, indexes: Collection[int]) -> dict[int, Rule]:
+        """The rules of these indexes, in the order of the object: a plan moves few of thousands."""
+        return {rule.index: rule for rule in self.rules(raw) if rule.index in indexes}
+
+    def rule_places(self, raw: Raw) -> list[At]:  # noqa: ARG002 - in an annotation, rules have none
+        """Where the rules of an object are, in its order."""
+        return []
 
     def gives(self, raw: Raw, siblings: Sequence[Raw] = ()) -> frozenset[str]:
         """The names of the backends that an object gives traffic; all of a rule whose weights cannot be read."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.object_path import Each, Path, Place, first, fixed, parse, places, pointer, steps
+from rolloutplan.api.object_path import At, Each, Path, Place, first, fixed, parse, places, pointer, steps
 from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.route_kind_rules import KEY
 from rolloutplan.api.status import Backend, RuleWeights
@@ -51,8 +51,17 @@ class FieldForm(Form):
 
     def rules(self, raw: Raw, siblings: Sequence[Raw] = ()) -> list[Rule]:  # noqa: ARG002 - only a share needs them
         home = Home.of(raw, self._items.via)
-        found = [(lists, place) for lists in self._lists for place in places(raw, lists.rule)]
-        return [self._rule(index, lists, place, home) for index, (lists, place) in enumerate(found)]
+        return [self._rule(index, *found, home) for index, found in enumerate(self._found(raw))]
+
+    def some(self, raw: Raw, indexes: Collection[int]) -> dict[int, Rule]:
+        home, found = Home.of(raw, self._items.via), enumerate(self._found(raw))
+        return {index: self._rule(index, *each, home) for index, each in found if index in indexes}
+
+    def rule_places(self, raw: Raw) -> list[At]:
+        return [place.at for _, place in self._found(raw)]
+
+    def _found(self, raw: Raw) -> list[tuple[_Lists, Place]]:
+        return [(lists, place) for lists in self._lists for place in places(raw, lists.rule)]
 
     def gives(self, raw: Raw, siblings: Sequence[Raw] = ()) -> frozenset[str]:
         home, alone = Home.of(raw, self._items.via), [place for path in self._single for place in places(raw, path)]

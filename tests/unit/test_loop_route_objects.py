@@ -119,9 +119,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the VirtualServices whose rules are read, in order."""
     found, read = list[str](), DescribedKind.view
 
-    def view(self: DescribedKind, raw: Any, siblings: Any = ()) -> RouteView:
+    def view(self: DescribedKind, raw: Any, siblings: Any = (), before: RouteView | None = None) -> RouteView:
         found.append(raw["metadata"]["name"])
-        return read(self, raw, siblings)
+        return read(self, raw, siblings, before)
 
     monkeypatch.setattr(DescribedKind, "view", view)
     return found

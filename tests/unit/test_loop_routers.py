@@ -131,7 +131,9 @@ def test_a_route_whose_deletion_was_seen_before_its_crd_went_is_gone() -> None:
 class Unreadable(DescribedKind):
     """A kind that cannot read what is marked so."""
 
-    def view(self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()) -> RouteView:
+    def view(
+        self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = (), before: RouteView | None = None
+    ) -> RouteView:
         if "cannot be read" in raw["metadata"].get("annotations", {}):
             raise RuntimeError
         return super().view(raw, siblings)

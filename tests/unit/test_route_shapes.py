@@ -193,6 +193,15 @@ def test_an_object_has_all_words_of_each_service_that_it_gives_traffic(sample: S
             assert words_of(*service) <= words(raw)
 
 
+@given(st.sampled_from(list(SAMPLES.values())), st.data())
+def test_a_route_that_is_read_again_is_as_if_it_were_read_for_the_first_time(
+    sample: Sample, data: st.DataObject
+) -> None:
+    versions = sample.object, broken(sample, data)
+    for was, now in (versions, versions[::-1]):
+        assert sample.kind.view(now, sample.beside, sample.view(was)) == sample.view(now)
+
+
 def _has(holder: Any, step: Any) -> bool:
     return step in holder if isinstance(holder, dict) else isinstance(step, int) and step < len(holder)
 

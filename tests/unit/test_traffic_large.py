@@ -55,3 +55,25 @@ def test_a_patch_and_an_undo_command_read_only_the_rules_of_their_plan(items: li
     }
     assert f"/spec/http/{MOVED}/route/1/weight" in KIND.undo_command("shop", before, view, after)
     assert set(items) == {MOVED}
+
+
+def test_a_route_that_is_read_again_is_read_where_it_has_changed(items: list[int]) -> None:
+    before, raw = KIND.view(large()), large()
+    items.clear()
+    raw["spec"]["http"][MOVED]["route"][0]["weight"] = 95
+    view = KIND.view(raw, (), before)
+    assert set(items) == {MOVED}
+    assert view == KIND.view(raw)
+
+
+def test_a_weight_that_becomes_true_is_no_longer_1() -> None:
+    was, now = large(), large()
+    was["spec"]["http"][MOVED]["route"][0]["weight"] = 1
+    now["spec"]["http"][MOVED]["route"][0]["weight"] = True
+    assert MOVED in KIND.view(now, (), KIND.view(was)).faults
+
+
+def test_rules_behind_one_that_was_taken_away_are_read_at_their_new_places() -> None:
+    raw = large()
+    del raw["spec"]["http"][MOVED]
+    assert KIND.view(raw, (), KIND.view(large())) == KIND.view(raw)

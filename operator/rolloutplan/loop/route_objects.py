@@ -152,20 +152,24 @@ class RouteObjects:
         """Read an object as each kind on its resource. What one of them cannot read is not gone: its view stays."""
         views, faults = dict[RouteId, RouteView](), dict[RouteId, str]()
         for kind in self.kinds.on(ident[0]):
-            route, seen = RouteId(kind.kind, ident[2]), self._seen(kind, ident, raw)
+            route = RouteId(kind.kind, ident[2])
+            before = self.views.get((ident[1], route))
+            seen = self._seen(kind, ident, raw, before)
             if isinstance(seen, RouteView):
                 views[route] = seen
                 continue
             faults[route] = seen
-            if (before := self.views.get((ident[1], route))) is not None:
+            if before is not None:
                 views[route] = before
         return _Reading(views, faults)
 
-    def _seen(self, kind: RouteKind, ident: Id, raw: Mapping[str, Any]) -> RouteView | str:
+    def _seen(
+        self, kind: RouteKind, ident: Id, raw: Mapping[str, Any], before: RouteView | None = None
+    ) -> RouteView | str:
         """An object as a kind sees it; why it cannot be read, where it cannot."""
         siblings = [self._raw[each] for each in sorted(self._others(ident))] if kind.needs_siblings else []
         try:
-            return kind.view(raw, siblings)
+            return kind.view(raw, siblings, before)
         except Exception as error:
             log.exception("an object could not be read as a route", kind=kind.kind, object=ident)
             return (

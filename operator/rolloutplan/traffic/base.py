@@ -45,8 +45,12 @@ class RouteKind(Protocol):
     needs_siblings: bool = False
     """Whether a view needs the other objects of the resource in the namespace."""
 
-    def view(self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()) -> RouteView:
+    def view(
+        self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = (), before: RouteView | None = None
+    ) -> RouteView:
         """Read an object of the API server leniently: a field of a wrong type counts as missing.
+
+        `before` is the view of another version of it by this kind: rules that are the same are not read again.
 
         The view has the weights of every rule with its backends in their order. A core Service of the route's own
         namespace has its plain name, any other backend a name that no Service can have. `weights` is what they may be,

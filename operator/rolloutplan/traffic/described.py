@@ -23,8 +23,9 @@ from rolloutplan.traffic.base import Operation, Resource, RouteKind
 from rolloutplan.traffic.forms import form_of
 from rolloutplan.traffic.forms.base import added, expected, removed
 from rolloutplan.traffic.items import Rule
-from rolloutplan.traffic.overlay import ANNOTATION, change, with_changes
+from rolloutplan.traffic.overlay import ANNOTATION, Bare, change, with_changes
 from rolloutplan.traffic.patching import kubectl_patch, located, whole_patch
+from rolloutplan.traffic.rereading import completed
 from rolloutplan.traffic.stages import StageBuilder
 from rolloutplan.traffic.undo import LONGEST, UnreadableError, ends_with, first_that_fits, rebuilt, without_additions
 
@@ -46,9 +47,15 @@ class DescribedKind(RouteKind):
         self._missing = spec.weights.missing * spec.weights.units
         self._matched = _matched(spec)
 
-    def view(self, raw: Raw, siblings: Sequence[Raw] = ()) -> RouteView:
+    def view(self, raw: Raw, siblings: Sequence[Raw] = (), before: RouteView | None = None) -> RouteView:
         seen = self._stages.bare(raw)
-        rules = self._form.rules(seen.raw, siblings)
+        if before is None or _has_additions(seen, before) or not (same := self._form.unchanged(before.raw, raw)):
+            return self._view(raw, seen, self._form.rules(seen.raw, siblings), siblings)
+        others = {*range(len(self._form.rule_places(raw)))} - same
+        return completed(self._view(raw, seen, [*self._form.some(raw, others).values()], siblings), before, same)
+
+    def _view(self, raw: Raw, seen: Bare, rules: Sequence[Rule], siblings: Sequence[Raw]) -> RouteView:
+        """The view with these rules of an object."""
         places = {rule.place: rule.index for rule in rules if rule.place is not None}
         added = {index: seen.texts(place) for place, index in places.items()}
         view = metadata.view(
@@ -211,6 +218,11 @@ class DescribedKind(RouteKind):
         """Whether every match of a rule is for some requests only. Without matches, a rule takes every request."""
         matches = [place.value for place in places(rule.raw, self._matches)] if self._selective else []
         return bool(matches) and all(any(_filled(match, path) for path in self._selective) for match in matches)
+
+
+def _has_additions(seen: Bare, before: RouteView) -> bool:
+    """Whether anything was added to a route, now or in the version before."""
+    return bool(seen.annotation or before.pieces or before.left)
 
 
 def _matched(spec: RouteKindSpec) -> str:

@@ -33,7 +33,12 @@ class Replicas(RouteKind):
     kind = REPLICAS
     resource = Resource("", "v1", "services")
 
-    def view(self, raw: Mapping[str, Any], siblings: Sequence[Mapping[str, Any]] = ()) -> RouteView:  # noqa: ARG002
+    def view(
+        self,
+        raw: Mapping[str, Any],
+        siblings: Sequence[Mapping[str, Any]] = (),  # noqa: ARG002 - it has no rules
+        before: RouteView | None = None,  # noqa: ARG002
+    ) -> RouteView:
         """Read a Service. It has no rules until `with_pods` adds the sizes of both sides."""
         acceptance = Acceptance(accepted=None, why=_UNKNOWN)
         view = metadata.view(

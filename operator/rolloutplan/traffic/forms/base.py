@@ -42,6 +42,10 @@ class Form(Protocol):
         """Where the rules of an object are, in its order."""
         return []
 
+    def unchanged(self, before: Raw, raw: Raw) -> frozenset[int]:  # noqa: ARG002 - those in an annotation are few
+        """The rules that are the same in two versions of an object, and at the same place, by their indexes."""
+        return frozenset()
+
     def gives(self, raw: Raw, siblings: Sequence[Raw] = ()) -> frozenset[str]:
         """The names of the backends that an object gives traffic; all of a rule whose weights cannot be read."""
         return frozenset(name for rule in self.rules(raw, siblings) for name in given(rule, self.weights))

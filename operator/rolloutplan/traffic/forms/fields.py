@@ -13,6 +13,7 @@ from rolloutplan.api.status import Backend, RuleWeights
 from rolloutplan.traffic.base import Operation
 from rolloutplan.traffic.forms.base import Form, Raw, expected, is_left_out, put, removed, restored
 from rolloutplan.traffic.items import Home, ItemReader, Rule, written
+from rolloutplan.traffic.rereading import is_same
 
 
 class _Lists(NamedTuple):
@@ -59,6 +60,16 @@ class FieldForm(Form):
 
     def rule_places(self, raw: Raw) -> list[At]:
         return [place.at for _, place in self._found(raw)]
+
+    def unchanged(self, before: Raw, raw: Raw) -> frozenset[int]:
+        if self._items.via is not None:  # what items name is elsewhere in the object
+            return frozenset()
+        pairs = enumerate(zip(self._found(before), self._found(raw), strict=False))
+        return frozenset(
+            index
+            for index, ((list_before, was), (list_now, now)) in pairs
+            if list_before == list_now and was.at == now.at and is_same(was.value, now.value)
+        )
 
     def _found(self, raw: Raw) -> list[tuple[_Lists, Place]]:
         return [(lists, place) for lists in self._lists for place in places(raw, lists.rule)]

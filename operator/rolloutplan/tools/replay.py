@@ -1,7 +1,8 @@
 """Replay: what would have been decided, from the answers alone and in virtual time.
 
-`PlanRun` (engine/plan_run.py) decides, as in the operator. Its host here is a simulated cluster that does everything at
-once: each status is written, each weight is accepted, both sides are ready, and the gate is open. `replay` yields the
+`PlanRun` (engine/plan_run.py) decides, as in the operator. Its host here acts on a simulated cluster that does
+everything at once (tools/simulated.py): each status is written, each weight is accepted, both sides are ready, and the
+gate is open. `replay` yields the
 queries and receives the answers from cli/replay.py, which gets them from a metric source or from a record.
 
 In the replay of an existing run, each weight is in force from the instant at which it was verified. Until then the
@@ -27,31 +28,21 @@ from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import resolve, snapshot_lookup
 from rolloutplan.api.spec import PlanSpec, read_plan_spec
-from rolloutplan.api.status import Backend, Decision, Kind, Phase, RouteWeights, RuleWeights, Status, Weights
+from rolloutplan.api.status import Decision, Kind, Phase, Status, Weights
 from rolloutplan.engine.analysis.measurements import active_predicates, current_stage
 from rolloutplan.engine.analysis.stages import next_stage
-from rolloutplan.engine.model.actions import CheckGate, FindUsers, PatchPlanMetadata, PatchRoute, RunJob, Scale
-from rolloutplan.engine.model.effects import Effect, Evaluate, LintQueries, ListPods, Record, Result
-from rolloutplan.engine.model.fence import with_fence
-from rolloutplan.engine.model.grants import EVERYTHING
+from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, RunJob, Scale
+from rolloutplan.engine.model.effects import Effect, Evaluate
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
-from rolloutplan.engine.model.snapshot import (
-    EndpointsView,
-    Facts,
-    GateAnswers,
-    Pods,
-    RouteView,
-    ServiceUsers,
-    SourceView,
-    WorkloadView,
-)
+from rolloutplan.engine.model.snapshot import Facts, SourceView
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.engine.run.decision_log import value_text
 from rolloutplan.stats.sequential import Evidence, evidence
-from rolloutplan.stats.verdict import Answer, Outcome, Verdict
+from rolloutplan.stats.verdict import Answer, Verdict
+from rolloutplan.tools.simulated import Cluster, routes_on_old
 
 AnyQuestion: TypeAlias = Question | CountQuestion
 MetricAnswer: TypeAlias = Answer | Series
@@ -173,17 +164,15 @@ def replay(replay_input: ReplayInput) -> ReplayGenerator:
 
 
 class _Host:
-    """The host of one `PlanRun`, and the simulated cluster that it acts on."""
+    """The host of one `PlanRun`."""
 
     def __init__(self, replay_input: ReplayInput) -> None:
         self.replay_input, self.now = replay_input, replay_input.start
         self.spec = _spec_of(replay_input)
-        self.plan = PlanView(
-            replay_input.namespace, replay_input.name, "replay", 1, replay_input.start, Readable(self.spec)
-        )
+        plan = PlanView(replay_input.namespace, replay_input.name, "replay", 1, replay_input.start, Readable(self.spec))
         found = replay_input.weights if replay_input.weights.snapshot else _weights_on_old(self.spec)
         held = format_weight(share(found.snapshot, found.old, found.new))
-        self.status = Status(
+        status = Status(
             phase=Phase.SHIFTING,
             reason=StatusReason.SHIFTING,
             observed_generation=1,
@@ -191,10 +180,14 @@ class _Host:
             run=replay_input.run,
             weights=change_weights(found, desired=held, written=found.snapshot),
         )
-        self.routes = {r.id: RouteView(r.id, 1, r.rules, "1", accepted=True) for r in found.snapshot}
+        self.cluster = Cluster(plan, self.spec, status, replay_input.source, found.snapshot)
         self.run = PlanRun(self._facts(), self.now, undo_command=lambda *_: "")
         self.rows: list[ReplayRow] = []
         self.decisions: list[Decision] = []
+
+    @property
+    def status(self) -> Status:
+        return self.cluster.status
 
     def run_through(self) -> ReplayGenerator:
         while True:
@@ -228,18 +221,12 @@ class _Host:
 
     def _facts(self) -> Facts:
         """Return the facts. Weights change only on a plan with the finalizer: it is set once the run itself went on."""
-        stage = next_stage(self.spec, self.status)
+        facts = self.cluster.facts
+        stage = next_stage(self.spec, facts.status)
         has_gone_on = self.replay_input.verified_at is None or self._is_verified(stage.step)
-        approved = stage.name if has_gone_on and stage.approval else self.status.approved
-        return Facts(
-            plan=replace(self.plan, finalizer=has_gone_on),
-            status=change(self.status, approved=approved),
-            routes=self.routes,
-            old=_side(self.spec.old.deployment),
-            new=_side(self.spec.new.deployment),
-            endpoints=_endpoints(self.spec),
-            source=self.replay_input.source,
-            grants=EVERYTHING,
+        approved = stage.name if has_gone_on and stage.approval else facts.status.approved
+        return replace(
+            facts, plan=replace(facts.plan, finalizer=has_gone_on), status=change(facts.status, approved=approved)
         )
 
     def _carry_out(self, effect: Effect) -> bool:
@@ -247,30 +234,10 @@ class _Host:
 
         The plan's metadata, Jobs and replicas do not change: they are not replayed.
         """
-        result: Result = None
-        match effect.work:
-            case Record(status=status):
-                self.status = status
-            case PatchRoute(target=target, fencing_token=fence, undo_command=undo):
-                view = self.routes[target.id]
-                self.routes = {
-                    **self.routes,
-                    view.id: replace(
-                        view, rules=target.rules or view.rules, seq=with_fence(view.seq, fence), undo_annotation=undo
-                    ),
-                }
-            case CheckGate(questions=questions):
-                result = GateAnswers(self.now, {question: Verdict(Outcome.PROVED) for question in questions})
-            case FindUsers(service=service):
-                result = ServiceUsers(self.now, service)
-            case ListPods():
-                result = Pods()
-            case LintQueries():
-                result = ""
-            case _:
-                pass
+        is_replayed = not isinstance(effect.work, PatchPlanMetadata | RunJob | Scale)
+        result = self.cluster.carry_out(effect, self.now) if is_replayed else None
         self.run.on_result(effect, result, self.now)
-        return not isinstance(effect.work, PatchPlanMetadata | RunJob | Scale)
+        return is_replayed
 
     def _ask(self, effects: Sequence[Effect]) -> Generator[Due, Sequence[MetricAnswer], None]:
         """Yield all queries of this instant, and pass each predicate's answers to the run."""
@@ -337,20 +304,5 @@ def _spec_of(replay_input: ReplayInput) -> PlanSpec:
 def _weights_on_old(spec: PlanSpec) -> Weights:
     """Return weights with all traffic on the old side, on every route that the plan names."""
     old, new = spec.names
-    backends = (Backend(service=old, weight=100), Backend(service=new, weight=0))
-    rule = RuleWeights(index=0, backends=backends)
-    routes = tuple(RouteWeights(kind=ref.kind, name=ref.name, rules=(rule,)) for ref in spec.traffic.routes)
+    routes = routes_on_old(spec)
     return Weights(old=old, new=new, service=spec.shared_service, written=routes, snapshot=routes)
-
-
-def _side(name: str) -> WorkloadView:
-    return WorkloadView(name, wanted=1, ready=1, available=1, revision="", settled=True)
-
-
-def _endpoints(spec: PlanSpec) -> dict[str, EndpointsView]:
-    """Return one ready pod of each side, behind its Service."""
-    owners = {spec.old.deployment: spec.services.old, spec.new.deployment: spec.services.new}
-    return {
-        name: EndpointsView(tuple((owner, 1) for owner, service in owners.items() if service == name))
-        for name in spec.services
-    }

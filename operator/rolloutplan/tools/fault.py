@@ -68,7 +68,7 @@ def shows(fault: Fault, predicate: Predicate, usual: float) -> bool | None:
     """
     if predicate.alert is not None or predicate.has_references:
         return None
-    if scale := 1.0 if predicate.events is not None else _scale_of_share(predicate):
+    if scale := 1.0 if predicate.events is not None else scale_of_share(predicate):
         new, old = (scale * share for share in shares_of(fault, predicate, usual))
         return compare(predicate.comparison, new, None if predicate.comparison.kind == "value" else old).holds
     if predicate.judges_latency:
@@ -88,13 +88,13 @@ def shares_of(fault: Fault, predicate: Predicate, usual: float) -> tuple[float, 
 
 def _latency_crosses(fault: Fault, predicate: Predicate) -> bool | None:
     """A quantile is beyond any bound if more requests are slow than lie above it. Nothing is known of an average."""
-    quantile = _QUANTILE.search(predicate.query or "")
+    quantile = quantile_of(predicate.query or "")
     if fault.times is not None:
         compared = predicate.comparison.kind in ("ratio", "relative")
         return _factor_crosses(fault.times, predicate) if compared else None
     if fault.share == 1 or quantile is None:
         return True if fault.share == 1 else None
-    return (fault.share or 0.0) > 1 - float(quantile[1]) + _ROUNDING
+    return (fault.share or 0.0) > 1 - quantile + _ROUNDING
 
 
 def _factor_crosses(times: float, predicate: Predicate) -> bool:
@@ -103,7 +103,13 @@ def _factor_crosses(times: float, predicate: Predicate) -> bool:
     return compare(predicate.comparison, times if above else 1 / times, 1.0).holds
 
 
-def _scale_of_share(predicate: Predicate) -> float:
+def quantile_of(query: str) -> float | None:
+    """The quantile of a histogram that a query asks for; None where it asks for none."""
+    found = _QUANTILE.search(query)
+    return float(found[1]) if found else None
+
+
+def scale_of_share(predicate: Predicate) -> float:
     """What a share of requests is multiplied by, 100 for a percentage; 0 where a query does not measure a share."""
     if predicate.query is None:
         return 0.0

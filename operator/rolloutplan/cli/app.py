@@ -31,6 +31,7 @@ COMMANDS: Final[Sequence[Entry]] = (
     Entry("record", _PLANS, "show what went out, and how it ended", "checkout-v2 --run 3", "views.records:record"),
     Entry("lint", _FILES, "check plans, templates, metric sources and policies in files", "plan.yaml --strict"),
     Entry("simulate", _FILES, "show the timeline that the plans in files would take", "plan.yaml --traffic 12/s"),
+    Entry("rehearse", _FILES, "run the plans in files through, with faults", "plan.yaml --fault 'errors=5% at 25%'"),
     Entry("judge", _FILES, "judge counts from a CSV with the operator's own test", "looks.csv --vs-old '> 1.5x'"),
     Entry(
         "next",

@@ -38,6 +38,7 @@ INSTEAD: Final[Mapping[str, str]] = {
     **dict.fromkeys(("describe", "log", "logs", "decisions"), "history shows the decisions about a plan"),
     **dict.fromkeys(("rollback", "back", "stop", "cancel"), "abort restores the old weights and ends the run"),
     **dict.fromkeys(("check", "validate", "verify"), "lint checks files"),
+    **dict.fromkeys(("test", "try"), "rehearse runs the plans in files through, with faults"),
     **dict.fromkeys(("plan", "dry-run", "preview"), "simulate shows what a plan would take"),
     **dict.fromkeys(("continue", "unpause"), "resume goes on after a pause"),
     **dict.fromkeys(("apply", "create", "start", "run"), "`kubectl apply -f plan.yaml` starts a plan"),

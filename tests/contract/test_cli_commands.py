@@ -13,6 +13,7 @@ import pytest
 
 from rolloutplan.api.command import ANNOTATION, read_command
 from rolloutplan.api.spec import read_plan_spec
+from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.cli.main import main
 from rolloutplan.cli.session import session
 from rolloutplan.cli.versions import crd_difference, own_schema
@@ -137,6 +138,43 @@ def test_a_wait_ends_with_the_run_of_the_plan_as_it_is(bed: Bed, capsys: pytest.
     assert capsys.readouterr().out.startswith(f"{NAMESPACE}/search-v3: Succeeded, run 1")
     assert main(["wait", "serch-v3", "-n", NAMESPACE, "--exists-within=1s"]) == 3
     assert capsys.readouterr().err.endswith("did you mean search-v3?\n")
+
+
+def test_a_diff_says_what_the_api_server_would_take_and_what_that_does(
+    bed: Bed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = {"namespace": NAMESPACE, "name": "cart-v7"}
+    plan = {"apiVersion": "rolloutplan.dev/v1alpha1", "kind": "RolloutPlan", "metadata": meta, "spec": PLAN}
+    file = tmp_path / "plan.json"
+
+    def compared(**changed: object) -> tuple[int, str]:
+        file.write_text(json.dumps({**plan, "spec": {**PLAN, **changed}}))
+        return main(["diff", str(file)]), capsys.readouterr().out
+
+    digest = [part.to_raw() for part in spec_digest(read_plan_spec(PLAN))]
+    status = {"phase": "Judging", "run": 3, "planHash": read_plan_spec(PLAN).plan_hash(), "specDigest": digest}
+    locked = {"stage": {"name": "canary", "index": 0}, "lockedStages": ["canary"], "weights": {"desired": "5%"}}
+    bed.api("PATCH", f"{PLANS}/cart-v7/status", {"status": status | locked}, MERGE_PATCH)
+    before = bed.get(f"{PLANS}/cart-v7")
+    assert compared() == (0, f"RolloutPlan {NAMESPACE}/cart-v7 stays as it is\n")
+    adapted = "-> run 3 goes on with the edit (Adapt)"
+    superseded = "-> run 3 is superseded: the old weights are restored first (now 5%)"
+    locked_stage = "-> canary of run 3 has started and is locked"
+    for changed, code, words in (
+        ({"bake": "7h"}, 1, ('cart-v7 changes\n  spec.bake: "0s" becomes "7h"\n', adapted)),
+        ({"new": {"deployment": "cart-v8"}}, 1, ("spec.new.deployment: ", superseded)),
+        ({"stages": [{"weight": "7%"}, {"weight": "100%"}]}, 2, ("cart-v7 is refused: ", locked_stage)),
+    ):
+        ended, said = compared(**changed)
+        assert [word for word in words if word not in said] == [], said
+        assert ended == code
+    meta["name"] = "mail-v1"
+    ended, said = compared()
+    assert "mail-v1 is created\n  -> run 1 begins: " in said
+    assert "-> plan cart-v7 moves HTTPRoute checkout too, and this one waits for the end of its run 3" in said
+    assert ended == 1
+    assert bed.get(f"{PLANS}/cart-v7") == before
+    assert "mail-v1" not in {each["metadata"]["name"] for each in bed.get(PLANS)["items"]}
 
 
 def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from rolloutplan.cli.options import Files
 from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.yaml_edit import Editor, at
 from rolloutplan.cli.yaml_read import parts
+from rolloutplan.cluster.plans import COMMITTED_AT
 from rolloutplan.tools.objects.manifests import BackendFile, Objects, RouteFile
 from rolloutplan.tools.promql.queries import Finding
 
@@ -270,6 +271,8 @@ class _Next:
     def _edit_plan(self, sides: Sides) -> None:
         plan, editor = self.given.plan, self.given.editor(self.given.plan)
         editor.set(at(plan.node, "metadata.name"), sides.renamed(plan.name[1]))
+        if safe_get.text(plan.raw, "metadata", "annotations", COMMITTED_AT):
+            self.notes.append(f"{COMMITTED_AT} is still that of the last release: write the time of this commit")
         routes = [f"spec.traffic.routes[{i}]" for i in range(len(self.given.spec.traffic.routes))]
         for path in ("spec.old", "spec.new"):
             for key in ("deployment", "service"):

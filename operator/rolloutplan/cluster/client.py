@@ -45,6 +45,7 @@ _RENEW_AFTER: Final = 5.0
 _SECONDS: Final = re.compile("[0-9]{1,9}")
 _HOME: Final = Path("~/.kube/config").expanduser()
 _NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_DRY_RUN: Final = {"dryRun": "All"}
 _PATCHES: Final = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 
 ObserveRequest = Callable[[str, str, int, float], None]
@@ -262,9 +263,11 @@ class Api:
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"resourceVersion": version}}
         return await self._send(_Request("DELETE", path, {}, None, body, "application/json"))
 
-    async def create(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> Raw:
-        """Create an object. Raises ApiError; 409 AlreadyExists means that it exists."""
-        query = {"fieldManager": FIELD_MANAGER}
+    async def create(
+        self, path: str, body: Mapping[str, Any], *, timeout: float | None = None, dry_run: bool = False
+    ) -> Raw:
+        """Create an object, or only check whether it could be. Raises ApiError; 409 means that it exists."""
+        query = {"fieldManager": FIELD_MANAGER, **(_DRY_RUN if dry_run else {})}
         return await self._send(_Request("POST", path, query, timeout, body, "application/json"))
 
     async def patch(
@@ -275,13 +278,14 @@ class Api:
         kind: Literal["merge", "json"] = "merge",
         field_manager: str = FIELD_MANAGER,
         timeout: float | None = None,
+        dry_run: bool = False,
     ) -> Raw:
-        """Patch an object and return the result. Raises ApiError.
+        """Patch an object, or only check whether it could be, and return the result. Raises ApiError.
 
         409 means that its resourceVersion differs, 422 that a `test` of a JSON Patch failed or that the result is
         invalid.
         """
-        query = {"fieldManager": field_manager}
+        query = {"fieldManager": field_manager, **(_DRY_RUN if dry_run else {})}
         return await self._send(_Request("PATCH", path, query, timeout, body, _PATCHES[kind]))
 
     async def stream(self, path: str, *, within: float, whole: bool = True, **query: str | int) -> AsyncGenerator[Raw]:

@@ -21,14 +21,12 @@ import structlog
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.limits import UNREAD, is_unread, kib
-from rolloutplan.api.policy import Selector, read_policy
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.spec import SpecError
 from rolloutplan.api.status import RUNNING, STARTING, Phase, RouteWeights, Status, read_status
 from rolloutplan.api.text_format import DNS_LABEL
-from rolloutplan.cluster import paths, plans, workloads
+from rolloutplan.cluster import paths, plans, policies, workloads
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView, Unreadable
 from rolloutplan.engine.model.policy_view import Labels, PolicyView, Queue, QueueEntry
@@ -263,7 +261,7 @@ class Store:
                 self.workloads[ident[1:]] = workloads.view(raw)
             return affected
         if kind == POLICIES:
-            self.policies[name] = _policy(raw)
+            self.policies[name] = policies.view(raw)
             return self._rematch_policies()
         if kind == NAMESPACES:
             return self._store_namespace(raw)
@@ -608,13 +606,13 @@ class Store:
 
     def _match_policies(self, plan: Plan) -> None:
         """Find the policies that apply to a plan."""
-        view, policies = plan.view, self.policies.values()
+        view, known = plan.view, self.policies.values()
         labels = Labels(view.labels, self.namespaces.get(view.namespace))
-        plan.policies = in_force(policies, view.namespace, labels, plan.status)
+        plan.policies = in_force(known, view.namespace, labels, plan.status)
         slots = concurrency_groups(plan.policies, view.namespace)
         self._queues.slots.update(slots)
         plan.groups = frozenset(slots)
-        plan.labels = kept(labels, policies)
+        plan.labels = kept(labels, known)
 
     def _rematch_policies(self, namespace: str | None = None) -> frozenset[str]:
         """Match all plans (of a namespace) again after a change of the policies, or of its labels.
@@ -783,17 +781,3 @@ class Store:
     def cluster_source(self, name: str, namespace: str) -> SourceObject:
         """Return a ClusterMetricSource as plans of a namespace may use it. Its problem contains the fix."""
         return self._shared.cluster_source(name, namespace)
-
-
-def _policy(raw: Mapping[str, Any]) -> PolicyView:
-    """Parse a policy. Where not even its selector can be parsed, it applies to every plan."""
-    name, spec = raw["metadata"]["name"], safe_get.mapping(raw, "spec")
-    try:
-        read = read_policy(spec)
-    except SpecError as error:
-        try:
-            selector = read_policy({"selector": spec.get("selector")}).selector
-        except SpecError:
-            selector = Selector()
-        return PolicyView(name, None, str(error), selector)
-    return PolicyView(name, read)

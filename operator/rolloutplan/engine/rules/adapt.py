@@ -22,8 +22,12 @@ from rolloutplan.engine.run.transition import transition
 
 def is_live_edit(snapshot: Snapshot) -> bool:
     """Whether the plan was edited only in parts that have not started, and is readable."""
-    status, spec = snapshot.status, snapshot.plan.spec
-    if spec is None or spec.plan_hash() == status.plan_hash:
+    return snapshot.plan.spec is not None and is_live(snapshot.status, snapshot.plan.spec)
+
+
+def is_live(status: Status, spec: PlanSpec) -> bool:
+    """Whether a plan differs from that of the run only in parts that have not started."""
+    if spec.plan_hash() == status.plan_hash:
         return False
     started = status.stage.index + 1 if status.stage else 0
     return is_allowed_edit(status.spec_digest, spec_digest(spec), started)

@@ -49,6 +49,7 @@ COMMANDS: Final[Sequence[Entry]] = (
     _send("skip", "end the current stage as if it had passed", "no traffic at night"),
     _send("revert", "restore the old weights, even after the run has succeeded", "wrong prices"),
     _send("adopt", "take up a run whose status was lost, held at the present weights", "the status was deleted"),
+    Entry("init", _PLANS, "write a first plan from two Deployments and a route that exist", "-n shop -f plan.yaml"),
     Entry("diff", _PLANS, "show what applying files would change, and what that does to runs", "plan.yaml -n shop"),
     Entry("wait", _PLANS, "wait for the end of a plan, for pipelines", "checkout-v2 --timeout 4h", wrong=3),
     Entry(

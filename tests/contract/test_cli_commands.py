@@ -177,6 +177,20 @@ def test_a_diff_says_what_the_api_server_would_take_and_what_that_does(
     assert "mail-v1" not in {each["metadata"]["name"] for each in bed.get(PLANS)["items"]}
 
 
+def test_a_first_plan_is_found_and_taken(bed: Bed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "-n", NAMESPACE]) == 1
+    assert "has two Services whose Deployments exist" in capsys.readouterr().err
+    for name in ("pay-v1", "pay-v2"):
+        bed.apply(objects.deployment(name, namespace=NAMESPACE))
+        bed.apply(objects.service(name, namespace=NAMESPACE))
+    bed.apply(objects.httproute("pay", {"pay-v1": 100, "pay-v2": 0}, namespace=NAMESPACE))
+    file = tmp_path / "plan.yaml"
+    assert main(["init", "-n", NAMESPACE, "-f", str(file)]) == 0
+    assert main(["lint", str(file)]) == 0
+    assert main(["diff", str(file)]) == 1
+    assert f"RolloutPlan {NAMESPACE}/pay-v2 is created" in capsys.readouterr().out
+
+
 def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     async def differs() -> str:
         async with session(NAMESPACE) as cluster:

@@ -118,6 +118,23 @@ def test_the_weights_of_the_end_are_written_once_the_plan_has_succeeded(
     assert made(tmp_path, capsys, live, "--live") == (0, live, "")
 
 
+def test_nothing_else_of_a_file_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"---\n# first\n---\r\n{release('v1', 'v2')}---\n# last"
+    assert made(tmp_path, capsys, started(text), "--live")[1] == text
+    new = text.replace("1.v2", "1.v3")
+    assert made(tmp_path, capsys, new, "--image", IMAGE)[1] == new
+
+
+def test_objects_may_be_in_several_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = release("v1", "v2").split("---\n")
+    for number, part in enumerate(parts):
+        (tmp_path / f"{number}.yaml").write_text(started(part))
+    assert main(["next", str(tmp_path), "--live"]) == 0
+    assert capsys.readouterr().out == "---\n".join(parts)
+    with pytest.raises(SystemExit):
+        main(["next", str(tmp_path), "--live", "--write"])
+
+
 def test_a_second_time_nothing_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, once, _ = made(tmp_path, capsys, release("v1", "v2"), "--image", IMAGE)
     code, twice, err = made(tmp_path, capsys, once, "--image", IMAGE)

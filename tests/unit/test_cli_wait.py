@@ -164,7 +164,7 @@ def test_decisions_go_to_stderr_as_they_come_and_the_end_is_one_line(
     states = [raw("Judging", decisions=[before], seq=6), raw("Succeeded", decisions=[before, new], seq=7)]
     assert waited(monkeypatch, [*states]) == 0
     said = capsys.readouterr()
-    assert said.err == "09:00:00 Succeeded: why\n"
+    assert said.err == "09:00:00 shop/checkout-v2 Succeeded: why\n"
     assert said.out == "shop/checkout-v2: Succeeded, run 3 at 25%: said\n"
     assert waited(monkeypatch, [*states], "--quiet", "-o=json") == 0
     said = capsys.readouterr()

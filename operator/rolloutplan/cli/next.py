@@ -132,6 +132,13 @@ class _Files:
                     raise CliError(f"{file} has a List: write each object as a document of its own", REFUSED)
                 yield file, (begin, end), inside[0] if inside else None
 
+    def text(self) -> str:
+        """All documents as they are now, each in its place."""
+        if len(self.editors) > 1:
+            return _joined(self.editors[file].within(*place) for file, place, _ in self.documents())
+        (editor,) = self.editors.values()
+        return editor.within(0, len(editor.text))
+
 
 def _read(files: Sequence[str]) -> list[ParsedObject]:
     objects, unreadable = read_files(files)
@@ -204,7 +211,7 @@ def _live(given: _Files) -> _Result:
     if not changed:
         words = "no route of the plan is among these files with both sides: name its file too"
         raise _refused(given.plan, "spec.traffic.routes", words)
-    return _Result("".join(editor.within(0, len(editor.text)) for editor in given.editors.values()), ())
+    return _Result(given.text(), ())
 
 
 # ---- the next release ------------------------------------------------------------------------------------------------
@@ -227,12 +234,12 @@ class _Next:
             raise _refused(given.plan, "spec", "the sides have no Services of their own: edit the plan by hand")
         if self._is_made():
             words = f"{spec.new.deployment} has the image {self.image} already: nothing to do"
-            return _Result(self._as_it_is(), (words,))
+            return _Result(given.text(), (words,))
         self._check_live()
         sides = self._sides()
         self._edit_plan(sides)
         self._edit_routes(sides)
-        text = self._as_it_is(self._slot(sides)) if sides.are_slots else self._moved_on(sides)
+        text = self._in_slot(sides) if sides.are_slots else self._moved_on(sides)
         return _Result(text, self.notes)
 
     def _is_made(self) -> bool:
@@ -299,30 +306,22 @@ class _Next:
                 words = f"{ref.kind} {ref.name} is not in these files: in the same commit, give {sides.deployments.new}"
                 self.notes.append(f"{words} all the weight of both, and add {sides.next} with weight 0")
 
-    def _slot(self, sides: Sides) -> ParsedObject | None:
-        """Give the idle slot the image, or the Deployment that replaces it."""
-        idle = self.given.named("Deployment", sides.next)
-        if self.deployment is not None:
-            return idle
-        self._set_image(self._known(idle, sides.next))
-        return None
+    def _in_slot(self, sides: Sides) -> str:
+        """The idle slot gets the image, or is replaced by the Deployment that was given."""
+        idle = self._known(self.given.named("Deployment", sides.next), sides.next)
+        if self.deployment is None:
+            self._set_image(idle)
+            return self.given.text()
+        return _joined(
+            self.deployment.text if found is idle else self.given.editors[file].within(*place)
+            for file, place, found in self.given.documents()
+        )
 
     def _known(self, found: ParsedObject | None, name: str) -> ParsedObject:
         if found is not None:
             return found
         words = f"Deployment {name} is not among these files: name its file too, or the next one with --deployment"
         raise _refused(self.given.plan, "spec.new.deployment", words)
-
-    def _as_it_is(self, replaced: ParsedObject | None = None) -> str:
-        """All documents, each in its place; one of them may be replaced by the Deployment that was given."""
-        return _joined(
-            self.deployment.text if found is not None and found is replaced and self.deployment else editor_text
-            for _, found, editor_text in self._documents()
-        )
-
-    def _documents(self) -> Iterator[tuple[str, ParsedObject | None, str]]:
-        for file, (begin, end), found in self.given.documents():
-            yield file, found, self.given.editors[file].within(begin, end)
 
     # ---- versions ----
 

@@ -6,10 +6,9 @@ What ends the wait is a pure function of the plan as it was read; the rest is on
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -24,8 +23,9 @@ from rolloutplan.api.spec import read_begun_spec
 from rolloutplan.api.status import Phase
 from rolloutplan.cli.options import Namespace, PlanName, reads
 from rolloutplan.cli.output import CliError, fail
-from rolloutplan.cli.screen import Output, show_objects
+from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import POLL_EVERY, Plan, Session, explain, session
+from rolloutplan.cli.views.tail import Cursor, Told, rendered
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.cluster.paths import PLANS
 
@@ -165,9 +165,9 @@ def _state(plan: Plan) -> str:
 class _Waiting:
     goal: Goal
     run: int | None
-    tell: Callable[[str], None]
-    told: int = -1
-    """The number of the newest decision that was told; those from before the wait are not."""
+    tell: Callable[[Told], None]
+    cursor: Cursor = field(default_factory=Cursor)
+    """Up to which decision was told; those from before the wait are not."""
     lost: ApiError | None = None
 
     def lose(self, error: ApiError) -> None:
@@ -176,10 +176,8 @@ class _Waiting:
     def see(self, plan: Plan) -> End | None:
         """Tell the new decisions of a plan; return its end."""
         self.lost = None
-        for each in plan.status.decisions:
-            if each.seq > self.told:
-                self.tell(f"{each.at:%H:%M:%S} {each.reason}: {each.note}")
-        self.told = max(self.told, plan.status.seq)
+        for each in self.cursor.news(plan.raw):
+            self.tell(each)
         return end_of(plan, self.goal, self.run)
 
     def over(self, plan: Plan, timeout: timedelta) -> End:
@@ -193,8 +191,8 @@ class _Waiting:
         return End(Outcome.TIMEOUT, words + _state(plan))
 
 
-def _tell(words: str) -> None:
-    print(printable(words), file=sys.stderr, flush=True)
+def _tell(told: Told) -> None:
+    screen(stderr=True).print(rendered(told), soft_wrap=True)
 
 
 async def _wait(
@@ -202,7 +200,7 @@ async def _wait(
 ) -> tuple[Plan, End]:
     async with session(namespace) as cluster:
         plan = await _appeared(cluster, name, exists_within.total_seconds())
-        waiting.told = plan.status.seq
+        list(waiting.cursor.news(plan.raw))
         return await _follow(cluster, plan, waiting, timeout)
 
 

@@ -380,6 +380,7 @@ MISPLACED: Final = (
     _m("metadata", {}, "metadata is next to spec"),
     _m("old.selector", {}, "unknown field: remove it"),
     _m("description", "x", "write hypothesis"),
+    _m("team", "checkout", "write owner"),
     _m("stages[0].percent", 5, "write weight"),
     _m("contract", {"delete": True}, "write scaleOld: 0", at="contract.delete"),
     _m("guards[0].events", {"errors": "x", "total": "y"}, "write bad", at="guards[0].events.errors"),

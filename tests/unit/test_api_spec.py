@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, read_metric_source
+from rolloutplan.api.printable import printable
 from rolloutplan.api.spec import SpecError, read_plan_spec
 from rolloutplan.api.tasks import JobTemplate
 from tests.refusals import (
@@ -229,6 +230,7 @@ def test_the_hash_is_that_of_plans_stored_with_the_window_that_was_a_default_of_
 
 
 SAME: tuple[Mapping[str, Any], ...] = (
+    {"owner": "team-checkout", "runbook": "https://wiki/checkout"},
     {"interval": "10s"},
     {"interval": "10000ms"},
     {"bake": "0d"},
@@ -352,6 +354,21 @@ def test_the_hash_changes_with_the_meaning(good: dict[str, Any], others: tuple[M
 def test_a_plan_is_read_as_it_was_written(written: dict[str, Any]) -> None:
     plan = read_plan_spec(written)
     assert read_plan_spec(plan.model_dump(mode="json", exclude_none=True)) == plan
+
+
+@pytest.mark.parametrize(
+    "runbook",
+    [
+        "https://wiki.example/runbooks/checkout",
+        "http://10.0.0.1:8080",
+        "http://[2001:db8::1]/",
+        "https://wiki.example/pages/viewpage.action?pageId=123&v=2#What-to-do",
+        "https://wiki.example/a%20b/(v2)/@team",
+    ],
+)
+def test_addresses_of_pages_as_people_copy_them(runbook: str) -> None:
+    read = read_plan_spec(changed(PLAN, {"runbook": runbook})).runbook
+    assert read == runbook == printable(runbook), "it is shown as it was written"
 
 
 def test_a_plan_is_frozen() -> None:

@@ -34,6 +34,7 @@ def test_a_stage_is_a_line_and_so_is_every_part_that_is_not_its_default() -> Non
         ({}, {}),
         ({"onFail": "Rollback"}, {}),
         ({"deletionPolicy": "Keep"}, {}),
+        ({"owner": "team-checkout", "runbook": "https://wiki/checkout", "recordsKept": 5}, {}),
         ({"onFail": "Hold"}, {"onFail": "left out -> Hold"}),
         ({"bake": GONE}, {"bake": "5m -> left out"}),
         ({"hypothesis": "it is " + 60 * "x"}, {"hypothesis": "v2 answers more reads from its cache -> #63085591"}),

@@ -15,6 +15,7 @@ from tests.situations import (
     UP,
     Case,
     P,
+    Situation,
     awaiting,
     baking,
     contract_failed,
@@ -133,3 +134,32 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_an_edit_in_mid_run(case: Case) -> None:
     run(case)
+
+
+OWNED = {"owner": "team-checkout", "runbook": "https://wiki/checkout"}
+
+
+@pytest.mark.parametrize(
+    "given", [fresh(), judging(), baking, paused, held_frozen], ids=("fresh", "judging", "baking", "paused", "frozen")
+)
+def test_who_answers_for_a_run_and_what_to_read_is_no_part_of_it(given: Situation) -> None:
+    world = given()
+    twin = world.twin()
+    world.edit(OWNED)
+    for each in (world, twin):
+        each.advance(m(1))
+    assert world.status.plan_hash == twin.status.plan_hash
+    assert world.status.decisions == twin.status.decisions, "an edit of it is told, or begins a run"
+
+
+def test_where_a_person_may_be_needed_the_conditions_name_the_runbook() -> None:
+    world = judging(OWNED)()
+    told = {P.JUDGING: world.status}
+    for command, phase in (("pause p1", P.HELD), ("abort a1", P.ROLLED_BACK)):
+        world.say(command)
+        told[phase] = world.until(phase).status
+    named = {
+        phase: {each.type for each in status.conditions if each.message.endswith("; runbook: https://wiki/checkout")}
+        for phase, status in told.items()
+    }
+    assert named == {P.JUDGING: set(), P.HELD: {"Ready", "Reconciling"}, P.ROLLED_BACK: {"Ready", "Stalled"}}

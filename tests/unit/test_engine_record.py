@@ -33,8 +33,10 @@ def broken(world: World) -> World:
 
 
 def test_it_says_what_was_to_go_out_as_it_was_when_the_run_began() -> None:
-    world = judging()()
+    owned = {"owner": "team-checkout", "runbook": "https://wiki/checkout"}
+    world = judging(owned)()
     record = record_of(world)
+    assert (record.spec.owner, record.spec.runbook) == tuple(owned.values())
     assert record.name == "plan-01234567-1"
     assert (record.spec.plan, record.spec.plan_uid, record.spec.run) == ("plan", world.uid, 1)
     assert record.spec.hypothesis == world.spec["hypothesis"]
@@ -42,6 +44,7 @@ def test_it_says_what_was_to_go_out_as_it_was_when_the_run_began() -> None:
     assert record.spec.old.deployment == "v1"
     assert record.spec.new.images == ("registry.example.com/v2:first",)
     assert record.spec.started_at == START
+    world.edit({"owner": "team-cart"})
     world.pods(revision="second")
     world.advance(m(1))
     assert record_of(world).spec == record.spec, "it is written once"

@@ -74,6 +74,14 @@ def test_an_object_of_the_version_that_is_known_changes_nothing() -> None:
     assert not store.apply(PLANS, "MODIFIED", plan(version=8))
 
 
+def test_the_owners_are_those_of_plans_that_can_be_read() -> None:
+    store = Store()
+    owned = {"team": "team-checkout", "unowned": None, "broken": "not a team"}
+    for name, owner in owned.items():
+        store.apply(PLANS, "ADDED", plan(name, changes={"owner": owner}))
+    assert store.owners() == [("shop", "team", "team-checkout")]
+
+
 EVERY_KIND = [PLANS, ROUTES, DEPLOYMENTS, SOURCES, CLUSTER_SOURCES, POLICIES, TEMPLATES, CLUSTER_TEMPLATES]
 
 

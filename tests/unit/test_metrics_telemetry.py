@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rolloutplan import __version__
 from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.logs import set_up
-from rolloutplan.telemetry.metrics import IN_USE, Metrics, resource
+from rolloutplan.telemetry.metrics import IN_USE, MOST_PLANS, Metrics, resource
 
 Story = Callable[[Metrics], None]
 
@@ -219,6 +219,17 @@ def test_plans_are_counted_at_the_scrape() -> None:
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 1
     plans["Judging"] = 5
     assert scraped(metrics)["rolloutplan_plans{phase=Judging}"] == 5
+
+
+def test_owners_are_told_for_so_many_plans_as_have_room_and_of_every_namespace() -> None:
+    metrics, many = Metrics(page_for=0), 3 * MOST_PLANS
+    owned = [("shop", f"plan-{number:04}", "flood") for number in range(many)] + [("cart", "cart-v2", 'a"b\n{}')]
+    metrics.set_plan_counter(dict, lambda: 0, owners=lambda: owned)
+    told = [name for name in scraped(metrics) if name.startswith("rolloutplan_plan_info")]
+    assert len(told) == MOST_PLANS
+    assert any("plan=cart-v2" in name for name in told), "a namespace takes the places of another"
+    owned[:] = [("shop", "checkout-v2", "team-checkout")]
+    assert scraped(metrics)["rolloutplan_plan_info{namespace=shop,owner=team-checkout,plan=checkout-v2}"] == 1
 
 
 def test_who_does_not_lead_says_nothing_of_looks() -> None:

@@ -3,19 +3,22 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, cast
 
 import pytest
 
+from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Decision, Evidence, Kind, RouteWeights, Status, Weights
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.engine.model.plan_view import PlanView, Unreadable
+from rolloutplan.engine.model.plan_view import PlanView, Readable, Unreadable
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.publish import events
 from rolloutplan.publish.events import EventSink
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.routers.samples import SAMPLES
+from tests.world import PLAN as WORLD_PLAN
 
 PLAN = PlanView(
     namespace="shop",
@@ -103,6 +106,28 @@ def test_an_event_says_it_all() -> None:
         },
         "related": HTTP_ROUTE,
     }
+
+
+RUNBOOK = "https://wiki.example/checkout"
+OWNED = replace(PLAN, content=Readable(read_plan_spec({**WORLD_PLAN, "owner": "team-checkout", "runbook": RUNBOOK})))
+
+
+@pytest.mark.parametrize(
+    ("kind", "note", "told"),
+    [
+        (Kind.ROLLBACK, "errors 20% > 1%", f"errors 20% > 1%; runbook: {RUNBOOK}"),
+        (Kind.HOLD, "undecided", f"undecided; runbook: {RUNBOOK}"),
+        (Kind.KILL, "not ready", f"not ready; runbook: {RUNBOOK}"),
+        (Kind.ADVANCE, "proved", "proved"),
+        (Kind.HOLD, "x" * 1000, "x" * 1000),
+        (Kind.HOLD, "x" * 1025, "x" * 1021 + "…"),
+    ],
+)
+def test_a_bad_end_says_where_to_read_what_to_do_where_it_fits(kind: Kind, note: str, told: str) -> None:
+    event = events.event(OWNED, decision(kind=kind, note=note), instance="x")
+    assert event["note"] == told
+    annotations = event["metadata"]["annotations"]
+    assert (annotations["rolloutplan.dev/owner"], annotations["rolloutplan.dev/runbook"]) == ("team-checkout", RUNBOOK)
 
 
 def test_several_pieces_of_evidence_are_all_there() -> None:

@@ -95,6 +95,7 @@ _OF_PLANS: Final[Mapping[str, str]] = {
     "success": "write pass in a stage",
     "failure": "write fail in a stage, or guards under spec",
     "description": "write hypothesis under spec, or a comment in YAML",
+    "team": "write owner under spec",
     "metadata": "metadata is next to spec, not in it",
     "spec": "write its fields here",
     "apiVersion": "apiVersion is next to spec, not in it",

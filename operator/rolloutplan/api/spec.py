@@ -173,8 +173,8 @@ class PlanSpec(PlanFields):
     def normalized(self) -> "PlanSpec":
         """The plan with one stage for each weight, and without values that equal a default.
 
-        deletionPolicy and recordsKept are left out, because they are not part of the rollout, stopAt, because it
-        repeats the last weight, and warmup, because each stage has it.
+        owner, runbook, deletionPolicy and recordsKept are left out, because they are not part of the rollout, stopAt,
+        because it repeats the last weight, and warmup, because each stage has it.
         """
         stages = tuple(
             StageSpec.model_construct(
@@ -197,8 +197,10 @@ class PlanSpec(PlanFields):
             side: spec.model_copy(update={"service": None}) if spec.service == spec.deployment else spec
             for side, spec in (("old", self.old), ("new", self.new))
         }
-        left_out = {"deletion_policy": "Restore", "records_kept": None, "stop_at": None, "warmup": timedelta(0)}
-        return self.model_copy(update={"guards": as_normalized(self.guards), "stages": stages, **sides, **left_out})
+        no_rollout = {"owner": None, "runbook": None, "deletion_policy": "Restore", "records_kept": None}
+        said_elsewhere = {"stop_at": None, "warmup": timedelta(0)}
+        changes = {"guards": as_normalized(self.guards), "stages": stages, **sides, **no_rollout, **said_elsewhere}
+        return self.model_copy(update=changes)
 
     @cached_property
     def _hash(self) -> str:

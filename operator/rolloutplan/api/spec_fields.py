@@ -16,7 +16,7 @@ from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
 from rolloutplan.api.stage import MAX_STAGES, StageSpec
 from rolloutplan.api.tasks import MAX_TASKS, Assumption, Contract, Expand
-from rolloutplan.api.text_format import DnsLabel, DnsName, Variant
+from rolloutplan.api.text_format import DnsLabel, DnsName, Owner, Runbook, Variant
 from rolloutplan.api.traffic import RouteRef, Traffic
 
 VARIABLE: Final = "^[a-z][a-zA-Z0-9_]*$"
@@ -68,6 +68,12 @@ class PlanFields(SpecModel):
     """What the author of a plan writes; `PlanSpec` adds the rules between fields, the steps and the hash."""
 
     hypothesis: str = Field(default="", max_length=1024, description="The expected effect of this change, in words.")
+    owner: Owner | None = Field(default=None, description="The team that answers for this change.")
+    runbook: Runbook | None = Field(
+        default=None,
+        description="The address of the page that says what to do when this change fails. Events and records have it,"
+        " so all who may read these can read it.",
+    )
     old: Side = Field(description="The side that has the traffic now.")
     new: Side = Field(description="The side that is to get the traffic.")
     traffic: Traffic = Field(description="How traffic is moved.")

@@ -159,6 +159,16 @@ URL: Final = SecretFormat(
     ),
     suggest=suggestions.address,
 )
+RUNBOOK: Final = SecretFormat(
+    called="address of a page",
+    hidden="@",
+    pattern=r"^https?://([-A-Za-z0-9_.]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[-A-Za-z0-9._~:/?#@!$&'()*+,;=%]*)?$",
+    longest=2048,
+    fix=(
+        "is not the address of a page: write http:// or https://, a host, and a path where needed, without user and"
+        ' spaces, such as "https://wiki.example/runbooks/checkout"'
+    ),
+)
 SOURCE_HOST: Final = TextFormat(
     called="host of metric sources",
     pattern=rf"^([*]\.)?{HOST_PATTERN}(:{PORT_PATTERN})?$",
@@ -259,6 +269,11 @@ LABEL_VALUE: Final = TextFormat(
     longest=63,
     fix="is not the value of a label: write letters, digits, '-', '_' and '.', in quotes",
 )
+OWNER: Final = replace(
+    VARIANT,
+    called="team",
+    fix="is not the name of a team: write letters, digits, '-', '_' and '.', such as team-checkout",
+)
 
 MATCHERS: Final = TextFormat(
     called="matchers of labels",
@@ -272,6 +287,8 @@ Variant: TypeAlias = Annotated[str, BeforeValidator(VARIANT.read), WithJsonSchem
 StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
 DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
 Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]
+Runbook: TypeAlias = Annotated[str, BeforeValidator(RUNBOOK.read), WithJsonSchema(RUNBOOK.schema())]
+Owner: TypeAlias = Annotated[str, BeforeValidator(OWNER.read), WithJsonSchema(OWNER.schema())]
 HeaderValue: TypeAlias = Annotated[str, BeforeValidator(HEADER_VALUE.read), WithJsonSchema(HEADER_VALUE.schema())]
 CredentialFile: TypeAlias = Annotated[
     str, BeforeValidator(CREDENTIAL_FILE.read), WithJsonSchema(CREDENTIAL_FILE.schema())

@@ -93,7 +93,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
         loading=True,
     )
     reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
-    metrics.set_plan_counter(reconciler.store.phases, reconciler.failing, reconciler.oldest_look)
+    metrics.set_plan_counter(store.phases, reconciler.failing, reconciler.oldest_look, store.owners)
     metrics.set_budget(reconciler.store.budget.totals)
     synced = asyncio.Event()
 

@@ -642,6 +642,13 @@ class Store:
         """Return the number of plans in each phase."""
         return Counter(str(plan.status.phase) for plan in self.plans.values())
 
+    def owners(self) -> list[tuple[str, str, str]]:
+        """Return namespace, name and owner of each plan that names an owner."""
+        views = (plan.view for plan in self.plans.values())
+        return [
+            (view.namespace, view.name, view.written.owner) for view in views if view.written and view.written.owner
+        ]
+
     def facts(self, key: str, *, epoch: int, claim_at: Callable[[str], datetime]) -> Facts | None:
         """Return all that is known of a plan and of its dependencies; None where the plan does not exist.
 

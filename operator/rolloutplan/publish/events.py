@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, timedelta
 from typing import Final
 
-from rolloutplan.api.status import Decision, Evidence
+from rolloutplan.api.status import Decision, Evidence, Kind
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.model.plan_view import PlanView
@@ -26,6 +26,8 @@ POST_WITHIN: Final = 2.0
 _LONGEST_NAME: Final = 253
 _LONGEST_NOTE: Final = 1024
 _LONGEST_WORD: Final = 128
+_IN_TROUBLE: Final = frozenset({Kind.HOLD, Kind.ROLLBACK, Kind.KILL})
+"""The kinds of decisions whose notes end with the runbook."""
 
 
 class EventSink:
@@ -82,12 +84,12 @@ def event(
         "metadata": {
             "name": event_name(plan.name, plan.uid, decision.seq, notice),
             "namespace": plan.namespace,
-            "annotations": _annotations(decision, plan_hash, revert),
+            "annotations": _annotations(plan, decision, plan_hash, revert),
         },
         "type": str(severity_of(decision)),
         "reason": decision.reason[:_LONGEST_WORD],
         "action": str(decision.kind),
-        "note": _cut(decision.note),
+        "note": _note(plan, decision),
         "eventTime": decision.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:_LONGEST_WORD] or "rolloutplan",
@@ -102,10 +104,13 @@ def event(
     }
 
 
-def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, str]:
+def _annotations(plan: PlanView, decision: Decision, plan_hash: str, revert: str) -> dict[str, str]:
+    written = plan.written
     first = decision.evidence[0] if decision.evidence else Evidence(predicate="")
     facts = {
         "run": str(decision.run),
+        "owner": (written and written.owner) or "",
+        "runbook": (written and written.runbook) or "",
         "plan-hash": plan_hash,
         "stage": decision.stage,
         "weight-from": decision.weight_from,
@@ -126,6 +131,12 @@ def _annotations(decision: Decision, plan_hash: str, revert: str) -> dict[str, s
             separators=(",", ":"),
         )
     return {_PREFIX + key: value for key, value in facts.items() if value}
+
+
+def _note(plan: PlanView, decision: Decision) -> str:
+    """The note; with the runbook, where a person may need that and both fit."""
+    whole = decision.note + plan.runbook_words
+    return whole if decision.kind in _IN_TROUBLE and len(whole.encode()) <= _LONGEST_NOTE else _cut(decision.note)
 
 
 def _cut(note: str) -> str:

@@ -1,4 +1,4 @@
-"""The operator's own metrics, for Prometheus. No label names a plan, so the number of series does not grow with plans.
+"""The operator's own metrics, for Prometheus. One of them names plans: those with an owner, up to a number.
 
 The loop, the client and the metric sources report to it; /metrics (`health.py`) serves the result. What others choose
 is never a label as it is: HTTP codes are known ones or their class, and a metric source has series only while it
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter as Counted
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,8 @@ MOST_SOURCES: Final = 200
 """Sources with series of their own, of at most 16 codes each; further ones share those of `other`."""
 PAGE_FOR: Final = 1.0
 """Seconds for which a page of /metrics is shown again: nobody scrapes more often, and many requests build one."""
+MOST_PLANS: Final = 1000
+"""Plans whose owners are told, of all namespaces: they take 100 KB of a page."""
 OTHER: Final = "other"
 _KNOWN_CODES: Final = frozenset({0, 200, 201, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504})
 _REASONS: Final = frozenset(map(str, EventReason))
@@ -54,6 +57,7 @@ class Metrics:
         self._plans: Callable[[], Mapping[str, int]] = dict
         self._failing: Callable[[], int] = lambda: 0
         self._oldest_look: Callable[[], float | None] = lambda: None
+        self._owners: Callable[[], Collection[tuple[str, str, str]]] = tuple
         self._computed: tuple[Metric, ...] = ()
         """The metrics of `collect`, as they were computed on the loop for the page that is built."""
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
@@ -127,13 +131,14 @@ class Metrics:
         plans: Callable[[], Mapping[str, int]],
         failing: Callable[[], int],
         oldest_look: Callable[[], float | None] = lambda: None,
+        owners: Callable[[], Collection[tuple[str, str, str]]] = tuple,
     ) -> None:
         """Set the sources of what is known of the plans; the loop calls them for a page.
 
-        They return the number of plans by phase, the number of those that fail, and the seconds since the oldest last
-        look at a run, None where this replica does not lead.
+        They return the number of plans by phase, the number of those that fail, the seconds since the oldest last look
+        at a run, None where this replica does not lead, and namespace, name and owner of each plan that has an owner.
         """
-        self._plans, self._failing, self._oldest_look = plans, failing, oldest_look
+        self._plans, self._failing, self._oldest_look, self._owners = plans, failing, oldest_look, owners
 
     def keep_sources(self, sources: Collection[str]) -> None:
         """Drop the series of all metric sources but these, named as in `count_source_request`."""
@@ -255,7 +260,26 @@ class Metrics:
         )
         if (oldest := self._oldest_look()) is not None:
             looks.add_metric((), oldest)
-        return plans, failing, looks, sizes, unread, ages, skew
+        owners = GaugeMetricFamily(
+            "rolloutplan_plan_info", "Who answers for a plan; always 1.", labels=("namespace", "plan", "owner")
+        )
+        for owned in shown_plans(self._owners()):
+            owners.add_metric(owned, 1)
+        return plans, owners, failing, looks, sizes, unread, ages, skew
+
+
+def shown_plans(owned: Collection[tuple[str, str, str]]) -> Collection[tuple[str, str, str]]:
+    """The plans that have series. Of too many the first of each namespace come first, then the second ones, and so on.
+
+    So no namespace takes the series of another by a large number of plans.
+    """
+    if len(owned) <= MOST_PLANS:
+        return owned
+    before, turns = Counted[str](), []
+    for plan in sorted(owned):
+        turns.append((before[plan[0]], plan))
+        before[plan[0]] += 1
+    return [plan for _, plan in sorted(turns)[:MOST_PLANS]]
 
 
 def code_label(code: int) -> str:

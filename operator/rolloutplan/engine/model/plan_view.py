@@ -129,5 +129,10 @@ class PlanView:
         return isinstance(self.content, Readable)
 
     @property
+    def runbook_words(self) -> str:
+        """Where to read what to do, to be appended to a message; empty where the plan does not say."""
+        return f"; runbook: {self.written.runbook}" if self.written and self.written.runbook else ""
+
+    @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"

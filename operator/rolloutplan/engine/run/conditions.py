@@ -38,6 +38,8 @@ NEEDS_PERSON = frozenset(
     }
 )
 """Reasons of Held that do not pass without a person."""
+_IN_TROUBLE = frozenset({Phase.HELD, Phase.ROLLING_BACK, Phase.ROLLED_BACK})
+"""Phases in which a person may need the runbook."""
 _AT_A_WEIGHT = frozenset({Phase.JUDGING, Phase.BAKING, Phase.CONTRACTING, Phase.SUCCEEDED, Phase.ROLLED_BACK})
 
 QUERY_WARNINGS = "QueryWarnings"
@@ -106,7 +108,7 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
     weights = change_weights(status.weights, measured=_measured(snapshot, status))
     status = change(status, weights=weights)
     specs = [
-        *_condition_specs(status),
+        *_condition_specs(status, snapshot.plan.runbook_words),
         *_capacity(snapshot, status),
         *_query_warnings(snapshot.warnings),
         *_route_warnings(snapshot),
@@ -249,15 +251,16 @@ def _measured(snapshot: Snapshot, status: Status) -> str:
     return "" if status.intent is not None else measured(snapshot) or status.weights.measured
 
 
-def _condition_specs(status: Status) -> list[_ConditionSpec]:
+def _condition_specs(status: Status, runbook: str) -> list[_ConditionSpec]:
     reason, message = status.reason or status.phase.value, status.message
+    told = message + runbook if status.phase in _IN_TROUBLE else message
     stuck = is_stalled(status)
     done = status.phase is Phase.SUCCEEDED and not stuck
-    specs = [_ConditionSpec("Ready", "True" if done else "False", reason, message)]
+    specs = [_ConditionSpec("Ready", "True" if done else "False", reason, told)]
     if stuck:
-        specs.append(_ConditionSpec("Stalled", "True", reason, message))
+        specs.append(_ConditionSpec("Stalled", "True", reason, told))
     elif not done:
-        specs.append(_ConditionSpec("Reconciling", "True", reason, message))
+        specs.append(_ConditionSpec("Reconciling", "True", reason, told))
     if status.intent is not None:
         specs.append(_ConditionSpec("WeightsVerified", "Unknown", "Writing", f"{status.intent.to} is being written"))
     elif status.phase in _AT_A_WEIGHT and status.weights.written:

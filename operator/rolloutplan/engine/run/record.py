@@ -113,6 +113,8 @@ def _opened(snapshot: Snapshot, decision: Decision) -> RolloutRecord:
         plan=plan.name,
         plan_uid=plan.uid[:64],
         run=decision.run,
+        owner=(spec.owner or "") if spec and same else "",
+        runbook=(spec.runbook or "") if spec and same else "",
         hypothesis=spec.hypothesis if spec and same else "",
         plan_hash=status.plan_hash[:64] if same else "",
         revision=status.revision[:253] if same else "",

@@ -24,7 +24,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw
 from rolloutplan.engine.model.snapshot import REVERT, RouteView
 from rolloutplan.engine.model.weights import is_valid_snapshot
-from rolloutplan.engine.run.jobs import SCALE_OLD
+from rolloutplan.engine.run.jobs import is_scaling_old
 from rolloutplan.engine.run.undo import read_scale_up
 from rolloutplan.traffic import kind_of, undo_command
 from rolloutplan.traffic.base import RouteKind
@@ -127,8 +127,7 @@ def undo_from_status(
     scale = read_scale_up(status.revert)
     if scale is not None and scale.namespace == namespace:
         return f"{scale}{patches}"
-    removing = SCALE_OLD in status.completed_tasks or (status.task is not None and status.task.name == SCALE_OLD)
-    if removing:
+    if is_scaling_old(status):
         raise NothingToUndoError(
             f"the old side was scaled down, and its status has no number of pods for it: scale {weights.old} up, wait "
             f"until its pods are ready, then run: {patches}"

@@ -22,7 +22,7 @@ from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.endpoints import rollback_capacity
 from rolloutplan.engine.run.decision_log import CLEAR, TRIPPED
 from rolloutplan.engine.run.end_state import unjudged_change
-from rolloutplan.engine.run.jobs import SCALE_OLD
+from rolloutplan.engine.run.jobs import is_scaling_old
 
 NEEDS_PERSON = frozenset(
     {
@@ -223,8 +223,8 @@ def _capacity(snapshot: Snapshot, status: Status) -> list[_ConditionSpec]:
     While that is not known, the condition stays as it was.
     """
     after = replace(snapshot, status=status)
-    removing = SCALE_OLD in status.completed_tasks or (status.task is not None and status.task.name == SCALE_OLD)
-    if status.phase not in _AFTER_WEIGHTS or not status.weights.old or removing or snapshot.old is None:
+    removed = is_scaling_old(status) or snapshot.old is None
+    if status.phase not in _AFTER_WEIGHTS or not status.weights.old or removed:
         return []
     if (found := rollback_capacity(after)) is not None:
         can, reason, message = found

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.status import Task
+from rolloutplan.api.status import Status, Task
 from rolloutplan.api.tasks import JobTemplate
 from rolloutplan.engine.model.plan_view import PlanView
 
@@ -28,6 +28,11 @@ LONGEST_NAME: Final = 63
 """The Job's name is a label of its pods."""
 _MARK_DIGITS: Final = 8
 """Two names that read the same have the same mark once in 4 billion times; a namespace has few that read the same."""
+
+
+def is_scaling_old(status: Status) -> bool:
+    """Whether the run has scaled the old side down, or is about to."""
+    return SCALE_OLD in status.completed_tasks or (status.task is not None and status.task.name == SCALE_OLD)
 
 
 def job_name(plan: PlanView, run: int, task: str, attempt: int = 1) -> str:

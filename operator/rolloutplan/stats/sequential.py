@@ -289,5 +289,14 @@ def unpack(hypothesis: Hypothesis, text: str) -> State | None:
         return None
 
 
+def counted(text: str) -> CountDelta | None:
+    """The requests in an encoded state of any hypothesis, for people; None where the text is damaged."""
+    try:
+        _, _, *seen, _, _ = _HEAD.unpack_from(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError, struct.error):
+        return None
+    return CountDelta(*seen)
+
+
 def _checksum(hypothesis: Hypothesis, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(f"1 {hypothesis.role} {hypothesis.comparison.text}".encode()))

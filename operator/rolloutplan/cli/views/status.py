@@ -19,6 +19,7 @@ from rich.tree import Tree
 from rolloutplan.api import safe_get
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import EventReason
+from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
 from rolloutplan.api.status import RUNNING, Phase, PredicateStatus, Status
 from rolloutplan.cli.options import Namespace, PlanName
@@ -158,13 +159,18 @@ def _add_stages(tree: Tree, plan: Plan, series: Series, now: datetime, width: in
         _add_predicates(tree.add(_stage(stage.name, stage.weight, stage.index, status, now)), status, series, width)
 
 
+def written(plan: Plan) -> PlanSpec | None:
+    """The plan as its author wrote it; None where it cannot be read."""
+    try:
+        return view(plan.raw).written
+    except (KeyError, TypeError):  # an object without metadata, which no API server sends
+        return None
+
+
 def _steps(plan: Plan) -> tuple[Stage, ...]:
     """The stages of the plan, each with one weight; none where it cannot be read."""
-    try:
-        written = view(plan.raw).written
-    except (KeyError, TypeError):  # an object without metadata, which no API server sends
-        return ()
-    return written.steps() if written else ()
+    spec = written(plan)
+    return spec.steps() if spec else ()
 
 
 def _share(step: Stage) -> str:
@@ -209,12 +215,13 @@ def _left(until: datetime, now: datetime) -> str:
 
 def _add_predicates(branch: Tree, status: Status, series: Series, width: int) -> None:
     for each in status.predicates:
-        branch.add(_predicate(each, list(series.get(each.name, {}).values()), width))
+        branch.add(predicate(each, list(series.get(each.name, {}).values()), width))
     if status.stage and status.stage.forecast:
         branch.add(Text(line(status.stage.forecast), "yellow"))
 
 
-def _predicate(each: PredicateStatus, values: list[float], width: int) -> Text:
+def predicate(each: PredicateStatus, values: list[float], width: int) -> Text:
+    """A predicate: its verdict, its value against the bound, the values so far, and the samples."""
     mark, style = _MARKS.get(each.verdict, _UNDECIDED)
     made = Text.assemble(
         (f"{mark} ", style), (f"{each.role} ", "dim"), line(each.name), "  ", (line(each.value) or "-", "bold")

@@ -38,41 +38,43 @@ async def read_plan(namespace: str | None, name: str) -> Plan:
 
 def rendered(plan: Plan, now: datetime) -> RenderableType:
     """The last decision, a paragraph for each question that is asked about it."""
-    status = plan.status
-    head = Text.assemble((f"{line(plan.namespace)}/{line(plan.name)}", "bold"), "  ", phase_text(plan.raw))
-    if status.reason:
-        head.append(f"  {line(status.reason)}")
-    last = max(status.decisions, key=lambda decision: decision.seq, default=None)
-    parts = [*_of_decision(last, now)] if last else [_said("decided", "nothing yet")]
-    return Group(head, *parts, *_onwards(plan))
+    last = max(plan.status.decisions, key=lambda decision: decision.seq, default=None)
+    parts = [*_of_decision(last, now)] if last else [said("decided", "nothing yet")]
+    return Group(head(plan), *parts, *_onwards(plan))
+
+
+def head(plan: Plan) -> Text:
+    """Which plan it is, its phase and the reason."""
+    made = Text.assemble((f"{line(plan.namespace)}/{line(plan.name)}", "bold"), "  ", phase_text(plan.raw))
+    return made.append(f"  {line(plan.status.reason)}" if plan.status.reason else "")
 
 
 def _of_decision(decision: Decision, now: datetime) -> Iterator[RenderableType]:
     by = "the operator" if decision.by == "rolloutplan" else line(decision.by)
     when = f"{duration(now - decision.at)} ago, {decision.at:%Y-%m-%d %H:%M:%S}Z, by {by}"
-    yield _said("decided", f"{line(decision.reason)}: {line(decision.note)}", KINDS.get(decision.kind, ""))
-    yield _said("when", f"{when}, in run {decision.run}{f' at stage {line(decision.stage)}' if decision.stage else ''}")
+    yield said("decided", f"{line(decision.reason)}: {line(decision.note)}", KINDS.get(decision.kind, ""))
+    yield said("when", f"{when}, in run {decision.run}{f' at stage {line(decision.stage)}' if decision.stage else ''}")
     if decision.weight_from != decision.weight_to:
-        yield _said("weight", f"from {line(decision.weight_from) or '?'} to {line(decision.weight_to) or '?'}")
+        yield said("weight", f"from {line(decision.weight_from) or '?'} to {line(decision.weight_to) or '?'}")
     for title, text in (("expected", decision.believed), ("observed", decision.observed), ("because", decision.why)):
         if text:
-            yield _said(title, text)
+            yield said(title, text)
 
 
 def _onwards(plan: Plan) -> Iterator[RenderableType]:
     status = plan.status
     if status.message:
-        yield _said("now", status.message)
+        yield said("now", status.message)
     if status.waiting_for:
-        yield _said("waits for", status.waiting_for)
+        yield said("waits for", status.waiting_for)
     for each in next_commands(plan.raw):
-        yield _said("go on", each, "bold")
+        yield said("go on", each, "bold")
     for title, each in undo_commands(plan.raw).items():
-        yield _said(title, each, "bold")
+        yield said(title, each, "bold")
     if runbook := safe_get.text(plan.raw, "spec", "runbook"):
-        yield _said("runbook", runbook)
+        yield said("runbook", runbook)
 
 
-def _said(title: str, text: str, style: str = "") -> RenderableType:
+def said(title: str, text: str, style: str = "") -> RenderableType:
     """A heading, and under it the text, so that it is readable at 40 columns too."""
     return Group(Text(title, "dim"), Padding(Text(line(text), style), (0, 0, 0, 2)))

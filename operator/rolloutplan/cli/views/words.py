@@ -100,6 +100,11 @@ def command(verb: str, raw: object, options: str = "") -> str:
     return f'rolloutplan {verb} {_where(raw)}{options} --reason "..."'
 
 
+def edit_command(raw: object) -> str:
+    """The command with which a person edits the plan."""
+    return f"kubectl edit rp {_where(raw)}"
+
+
 def undo_commands(raw: object) -> Mapping[str, str]:
     """What restores the old weights, by what it is called: `undo` by the operator, `by hand` without it."""
     phase, found = safe_get.text(raw, "status", "phase"), dict[str, str]()

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import jsonpatch
+import pytest
 
 from rolloutplan.api.status import Phase, Status, read_status
 from rolloutplan.api.tasks import JOBS_LABEL
@@ -340,5 +341,23 @@ def test_a_new_leader_goes_back_though_other_requests_hang_in_all_places_that_ar
                 await hanging.enter_async_context(shop.loop._limiter.place(Priority.RECORDS))
             shop.errors = 0.5
             assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4), shop.server.log[-5:]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("hanging", "places", "written"),
+    [
+        (Priority.ROLLOUT_RECORDS, Places().rollout_records, paths.event("ns")),
+        (Priority.EVENTS, Places().events, paths.record("ns")),
+    ],
+    ids=["Events go on while records hang", "records go on while Events hang"],
+)
+def test_a_sink_that_hangs_holds_up_no_other(hanging: Priority, places: int, written: str) -> None:
+    async def story() -> None:
+        async with opened(SPEC) as shop, AsyncExitStack() as stack:
+            for _ in range(places):
+                await stack.enter_async_context(shop.loop._limiter.place(hanging))
+            assert await shop.comes(lambda: any(each.startswith(written) for each in shop.server.objects), 3)
 
     asyncio.run(story())

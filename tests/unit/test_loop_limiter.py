@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rolloutplan.cluster.client import CONNECTIONS, ResourceClient
 from rolloutplan.loop.limiter import Places, Priority, RequestLimiter
 
-W, R, F, READ, LOOK, E = Priority
+W, R, F, READ, LOOK, E, RUN = Priority
 
 
 async def turns(times: int = 5) -> None:
@@ -107,13 +107,14 @@ def test_a_free_place_goes_to_weights_then_records_then_steps_forward_then_reads
     tell(story)
 
 
-def test_events_take_no_place_of_others_and_wait_for_none() -> None:
+@pytest.mark.parametrize("own", [E, RUN])
+def test_events_and_records_of_runs_take_no_place_of_others_and_wait_for_none(own: Priority) -> None:
     async def story() -> None:
-        desk = Desk(Places(1, 0, 1, events=1))
-        await desk.comes(("record", R), ("first", E), ("second", E))
-        assert desk.order == ["record", "first"], "one at a time"
+        desk = Desk(Places(1, 0, 1, events=1, rollout_records=1))
+        await desk.comes(("of the other", E if own is RUN else RUN), ("record", R), ("first", own), ("second", own))
+        assert desk.order == ["of the other", "record", "first"], "one at a time"
         await desk.ends("first")
-        assert desk.order == ["record", "first", "second"]
+        assert desk.order == ["of the other", "record", "first", "second"]
 
     tell(story)
 
@@ -268,7 +269,13 @@ def test_a_request_that_fails_gives_its_place_back() -> None:
 
 Move = tuple[Literal["comes", "ends", "gives up", "turns"], int]
 PLACES = st.builds(
-    Places, st.integers(1, 4), st.integers(0, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2)
+    Places,
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 2),
 )
 MOVES = st.lists(
     st.tuples(st.sampled_from(["comes", "comes", "comes", "ends", "gives up", "turns"]), st.integers(0, 30)),
@@ -278,9 +285,10 @@ MOVES = st.lists(
 
 def allowed(places: Places, in_flight: dict[Priority, list[str]]) -> set[Priority]:
     """The rule in other words: which requests could start now."""
-    events, looks, weights = (len(in_flight[priority]) for priority in (E, LOOK, W))
+    looks, weights = (len(in_flight[priority]) for priority in (LOOK, W))
     low, others = len(in_flight[READ]) + looks, len(in_flight[R]) + len(in_flight[F])
-    free = {E: events < places.events, W: weights + others + low < places.shared + places.reserved}
+    free = {E: len(in_flight[E]) < places.events, RUN: len(in_flight[RUN]) < places.rollout_records}
+    free[W] = weights + others + low < places.shared + places.reserved
     free[R] = free[F] = weights + others + low < places.shared
     free[READ] = free[F] and low < places.reads
     free[LOOK] = free[READ] and looks < places.looks
@@ -317,6 +325,7 @@ def _none_too_many(desk: Desk, places: Places) -> None:
     in_flight = desk.in_flight
     held = {priority: len(names) for priority, names in in_flight.items()}
     assert held[E] <= places.events
+    assert held[RUN] <= places.rollout_records
     assert held[READ] <= min(places.reads, places.shared)
     assert held[R] + held[F] + held[READ] <= places.shared
     assert sum(held.values()) <= places.total

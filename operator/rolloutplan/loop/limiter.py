@@ -2,7 +2,7 @@
 
 The API server of a small cluster does not answer sooner when it gets more requests at once, and a sent request cannot
 be overtaken. So few requests are in flight, and the waiting ones are sent by priority. Requests come from
-loop/executor.py and the event sink through `RequestLimiter.client`, which takes one place for each request. A place is
+loop/executor.py and the sinks through `RequestLimiter.client`, which takes one place for each request. A place is
 held for one request only, so no holder of a place waits for another place.
 """
 
@@ -33,6 +33,8 @@ class Priority(IntEnum):
     """Records that say no more than that a run was looked at."""
     EVENTS = 5
     """Events have their own places: they neither take the others' places nor wait for them."""
+    ROLLOUT_RECORDS = 6
+    """The records of runs, with their own places too: a large record that hangs holds up no Event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Places:
     """How many requests may be in flight at once."""
 
     shared: int = 8
-    """For everything but Events. An API server on two cores does not answer more of them sooner."""
+    """For everything without places of its own. An API server on two cores does not answer more of them sooner."""
     reserved: int = 4
     """In addition, for weights of rollbacks: these are sent even while requests hang in all shared places."""
     reads: int = 6
@@ -49,11 +51,12 @@ class Places:
     looks: int = 2
     """The most of these that looks may take: two send more of them in a second than there are."""
     events: int = 4
+    rollout_records: int = 2
 
     @property
     def total(self) -> int:
         """The most requests in flight: the number of connections that the client needs."""
-        return self.shared + self.reserved + self.events
+        return self.shared + self.reserved + self.events + self.rollout_records
 
 
 class RequestLimiter:
@@ -65,6 +68,8 @@ class RequestLimiter:
 
     def __init__(self, places: Places | None = None) -> None:
         self._places = places or Places()
+        self._own = {Priority.EVENTS: self._places.events, Priority.ROLLOUT_RECORDS: self._places.rollout_records}
+        """How many places those have that share none."""
         self._in_flight = dict.fromkeys(Priority, 0)
         # Dicts as ordered sets: a cancelled request leaves its queue at once, however long the queue is.
         self._waiting: dict[Priority, dict[asyncio.Future[None], None]] = {priority: {} for priority in Priority}
@@ -109,9 +114,9 @@ class RequestLimiter:
 
     def _may_start(self, priority: Priority) -> bool:
         places, in_flight = self._places, self._in_flight
-        if priority is Priority.EVENTS:
-            return in_flight[priority] < places.events
-        room = places.shared + places.reserved - sum(in_flight.values()) + in_flight[Priority.EVENTS]
+        if (own := self._own.get(priority)) is not None:
+            return in_flight[priority] < own
+        room = places.shared + places.reserved - sum(n for each, n in in_flight.items() if each not in self._own)
         if priority is Priority.WEIGHTS:
             return room > 0
         if priority is Priority.LOOKS and in_flight[priority] >= places.looks:

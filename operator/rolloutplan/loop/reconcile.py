@@ -66,8 +66,10 @@ class Reconciler:
         self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
         self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
         self._limiter = RequestLimiter()
-        client = self._client(Priority.EVENTS)
-        sinks: tuple[DecisionSink, ...] = (EventSink(client, instance=instance), RecordSink(client, ended=self._ended))
+        sinks: tuple[DecisionSink, ...] = (
+            EventSink(self._client(Priority.EVENTS), instance=instance),
+            RecordSink(self._client(Priority.ROLLOUT_RECORDS), ended=self._ended),
+        )
         self._sinks = {sink.name: sink for sink in sinks}
         store.sinks = tuple(view_of(sink) for sink in self._sinks.values())
         self._executor = Executor(

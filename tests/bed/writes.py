@@ -51,6 +51,8 @@ def plan_of(write: Write) -> str:
         return str(write.body["regarding"]["name"])
     if resource == "jobs":
         return _label(write, "plan")
+    if resource == "rolloutrecords":
+        return re.sub("-[0-9a-f]{8}-[0-9]+$", "", name or _named(write.body))
     return ""
 
 
@@ -72,6 +74,8 @@ def facts(write: Write) -> list[str]:
             return [f"Event {_told(write.body, plan_of(write))}"]
         case "jobs":
             return [f"Job {_label(write, 'task')}"]
+        case "rolloutrecords":
+            return [f"record of {_decided(each, plan_of(write))}" for each in _appended(write.body)] or ["record"]
         case "deployments/scale":
             return [f"{name} of {write.body['spec']['replicas']} pods"]
     return [f"{write.method} {resource} {name or _named(write.body)}"]
@@ -104,6 +108,13 @@ def _recorded(status: Json, plan: str) -> Iterator[str]:
             yield f"{part} {_begun_or_over(status[part], name)}"
     if status.get("phase"):
         yield f"phase {status['phase']}"
+
+
+def _appended(body: Any) -> list[Json]:
+    """The decisions that a record gets: all of a new one, or those that a JSON Patch appends."""
+    if isinstance(body, list):
+        return [each["value"] for each in body if each["path"] == "/status/decisions/-"]
+    return list(body["status"].get("decisions", ()))
 
 
 def _begun_or_over(part: Json | None, name: str) -> str:

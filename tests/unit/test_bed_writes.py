@@ -8,6 +8,8 @@ from tests.bed.writes import MEASURED, Write, facts, plan_of
 
 NAMESPACE = "/apis/{}/namespaces/shop/"
 PLAN = NAMESPACE.format("rolloutplan.dev/v1alpha1") + "rolloutplans/checkout"
+NAME = "checkout-0a1b2c3d-1"
+RECORD = NAMESPACE.format("rolloutplan.dev/v1alpha1") + f"rolloutrecords/{NAME}"
 ROUTE = NAMESPACE.format("gateway.networking.k8s.io/v1") + "httproutes/web"
 STARTED = {"seq": 1, "reason": "Started", "note": "after 3 s"}
 READY = {"seq": 2, "reason": "NewSideReady", "note": "2 of 2 pods"}
@@ -34,10 +36,17 @@ def event(reason: str, note: str, **annotations: str) -> Write:
     return created("events", {"metadata": metadata, "reason": reason, "note": note, "regarding": {"name": "checkout"}})
 
 
+def record(*decisions: dict[str, Any]) -> Write:
+    return created("rolloutrecords", {"metadata": {"name": NAME}, "status": {"decisions": [*decisions]}})
+
+
 @pytest.mark.parametrize(
     ("write", "said"),
     [
         (status(phase="Probing", decisions=[STARTED]), ["decision Started", "phase Probing"]),
+        (record(STARTED), ["record of Started"]),
+        (patch(RECORD, ("add", "/status/decisions/-", READY)), ["record of NewSideReady"]),
+        (patch(RECORD, ("add", "/status/outcome", "Superseded")), ["record"]),
         (status(decisions=[STARTED, READY]), ["decision Started", "decision NewSideReady"]),
         (
             status(decisions=[{"reason": "StageStarted", "stage": "w50", "weightTo": "50%", "note": "at 09:01"}]),
@@ -100,6 +109,8 @@ def test_two_writes_say_together_what_one_says_that_has_both() -> None:
         (patch(ROUTE), ""),
         (event("Started", ""), "checkout"),
         (created("jobs", {"metadata": {"labels": {"rolloutplan.dev/plan": "checkout"}}}), "checkout"),
+        (record(STARTED), "checkout"),
+        (patch(RECORD, ("add", "/status/outcome", "Superseded")), "checkout"),
     ],
 )
 def test_whose_write_it_is(write: Write, plan: str) -> None:

@@ -276,6 +276,30 @@ def test_a_rule_that_somebody_takes_away_leaves_the_others_to_go_back_to_their_o
     assert "HTTPRoute shop no longer holds both v1 and v2 in one rule" in world.status.message
 
 
+def taken_out(path: str) -> Raw:
+    """A rule under a path that gives the old side all requests."""
+    match = {"path": {"type": "PathPrefix", "value": path}}
+    return {"matches": [match], "backendRefs": [{"name": "v1", "port": 80, "weight": 1}]}
+
+
+@pytest.mark.parametrize("instead", [[], [taken_out("/shop")]])
+def test_a_way_back_ends_where_the_rule_is_gone_though_testers_still_get_the_new_side(instead: list[Raw]) -> None:
+    testers = {
+        "matches": [{"headers": [{"name": "x-staff", "value": "yes"}]}],
+        "backendRefs": [{"name": "v2", "port": 80, "weight": 1}],
+    }
+    world = judging()()
+    raw = copy.deepcopy(world.routes["shop"])
+    raw["spec"]["rules"] = [testers, *instead]
+    world._put("shop", raw, by="kubectl-edit")
+    world.until(Phase.HELD, limit=m(2))
+    world.say("abort a1")
+    world.until(Phase.ROLLED_BACK, limit=m(5))
+    assert world.status.message.startswith(
+        "not all could be put back: HTTPRoute shop no longer holds both v1 and v2 in one rule"
+    )
+
+
 def edited_beyond_recognition(raw: Raw) -> None:
     """The one rule of the run is behind another, twice, and each has another match: nothing tells which one it was."""
     (own,) = raw["spec"]["rules"]

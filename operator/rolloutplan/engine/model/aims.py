@@ -47,7 +47,7 @@ def _aim(view: RouteView, now: RuleWeights | None, rule: RuleWeights, weights: W
     lacks = _lost_words(view, rule, weights)
     if back and is_blank(view, rule):
         return Aim(None, rule, lacks=lacks)
-    return _aim_alone(view, rule, weights.new, lacks) if back else Aim(None, None, lacks=lacks)
+    return _aim_alone(view, rule, weights, lacks) if back else Aim(None, None, lacks=lacks)
 
 
 def _aim_at(view: RouteView, now: RuleWeights, rule: RuleWeights, weights: Weights, *, back: bool) -> Aim:
@@ -62,13 +62,17 @@ def _aim_at(view: RouteView, now: RuleWeights, rule: RuleWeights, weights: Weigh
     return Aim(now, wanted, there, wanted if exact else rule, fault and f"{view.id}: {fault}")
 
 
-def _aim_alone(view: RouteView, rule: RuleWeights, new: str, lacks: str) -> Aim:
-    """What can be put back of a rule that has no longer both sides."""
-    now = same_rule(view, rule)
+def _aim_alone(view: RouteView, rule: RuleWeights, weights: Weights, lacks: str) -> Aim:
+    """What can be put back of a rule that has no longer both sides.
+
+    One that is gone has nothing to put back, unless it may be another one that holds both. Rules that give the new side
+    requests by themselves, such as those of testers, are no rules of the run.
+    """
+    now, new = same_rule(view, rule), weights.new
     services = [each.service for each in now.backends] if now is not None else []
     if now is None or not services:
-        everywhere = {backend.service for each in view.rules for backend in each.backends}
-        return Aim(None, None, is_there=not view.keyed and new not in everywhere, lacks=lacks)
+        hidden = view.keyed or any(holds_both(each, weights.old, new) for each in view.rules)
+        return Aim(None, None, is_there=not hidden, lacks=lacks)
     if new not in services and not view.one_number:  # its requests go to others
         return Aim(now, now.with_added(rule.added), is_there=True, lacks=lacks)
     if services.count(new) > 1 and not view.one_number:

@@ -158,7 +158,7 @@ podAntiAffinity:
   verbs: [create]
 {{- end -}}
 
-{{- /* The rights on the kinds of route in `routers`, each rule once: several kinds may be on one resource. */ -}}
+{{- /* The right to list, before a removal, every kind of route whose group is served or is in `routers`. */ -}}
 {{- define "rolloutplan.userRules" -}}
 {{- $known := .Files.Get "routers.yaml" | fromYaml }}
 {{- $served := dict }}
@@ -183,6 +183,7 @@ podAntiAffinity:
 {{- end }}
 {{- end -}}
 
+{{- /* The rights on the kinds of route in `routers`, each rule once: several kinds may be on one resource. */ -}}
 {{- define "rolloutplan.routerRules" -}}
 {{- $known := .Files.Get "routers.yaml" | fromYaml }}
 {{- $rules := list }}

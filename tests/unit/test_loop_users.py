@@ -13,9 +13,11 @@ from rolloutplan.api.limits import UNREAD
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.snapshot import ServiceUsers
+from rolloutplan.engine.plan_run import LOST_AFTER
 from rolloutplan.loop import users
 from rolloutplan.loop.route_watch import CHUNK
 from rolloutplan.loop.routes import RouteKinds
+from rolloutplan.loop.users import LISTED_WITHIN
 from tests.world import START
 
 ROUTE = {"metadata": {"name": "a", "namespace": "ns"}, "spec": {"rules": [{"backendRefs": [{"name": "v1"}]}]}}
@@ -108,9 +110,21 @@ def test_kinds_that_may_not_be_listed_are_named_together_and_do_not_hide_what_ot
     assert len(every.unknown) < 512
 
 
-def test_any_other_failure_is_one() -> None:
-    with pytest.raises(ApiError):
-        answer(GRPCRoute=ApiError(500, "InternalError", "no"))
+@pytest.mark.parametrize(
+    "error",
+    [ApiError(500, "InternalError", "conversion webhook failed"), ApiError(0, "Timeout", "no answer within 5 s")],
+    ids=str,
+)
+def test_a_kind_that_cannot_be_listed_is_named_and_does_not_hide_what_others_give(error: ApiError) -> None:
+    seen = answer(HTTPRoute=error, IngressRoute=error, VirtualService=[LONE])
+    assert seen.found == ("VirtualService b",)
+    named = "httproutes.gateway.networking.k8s.io, ingressroutes.traefik.io"
+    assert seen.unknown == f"{named} cannot be listed: {error}"
+
+
+def test_an_api_server_of_which_everything_fails_has_a_short_message() -> None:
+    every = {name: ApiError(500, "InternalError", f"{name} {'x' * 9999}") for name in RESOURCES.values()}
+    assert len(found(Cluster(every)).unknown) < 640
 
 
 def test_a_kind_of_the_clusters_own_is_looked_at_too() -> None:
@@ -133,3 +147,11 @@ def test_lists_that_take_too_long_are_said_to(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(users, "LISTED_WITHIN", 0.01)
     seen = found(Cluster({RESOURCES["HTTPRoute"]: []}, slow=1))
     assert "took more than 0.01 s, and are asked again" in seen.unknown
+    assert LOST_AFTER.total_seconds() - LISTED_WITHIN >= 10, "the run has given the look up before it says so"
+
+
+def test_what_failed_before_the_lists_took_too_long_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "LISTED_WITHIN", 0.05)
+    seen = found(Cluster(dict.fromkeys(RESOURCES.values(), FORBIDDEN), slow=0.02))
+    assert seen.unknown.startswith("the operator may not list ")
+    assert seen.unknown.endswith("and are asked again")

@@ -18,6 +18,7 @@ import structlog
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.limits import is_unread
+from rolloutplan.api.printable import printable
 from rolloutplan.cluster import discovery, paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.model.snapshot import ServiceUsers
@@ -27,11 +28,14 @@ from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.users import Reader, readers, user
 
-LISTED_WITHIN: Final = 60.0
-"""Seconds for all lists together. A cluster with a dozen of these kinds answers in less than one; one whose API server
-needs a minute has other worries than a Deployment too many."""
+LISTED_WITHIN: Final = 45.0
+"""Seconds for all lists together. A cluster with a dozen of these kinds answers in less than one. The run gives a look
+up after a minute (LOST_AFTER of engine/plan_run.py): what is not known must be said before."""
 _MOST_NAMED: Final = 5
 """The most resources or objects that a message names: a status has no place for thirty."""
+_MOST_ERRORS: Final = 2
+"""The most errors in a message; the next ones show when these are mended."""
+_LONGEST_ERROR: Final = 200
 _RIGHT: Final = "give it that right, which the chart has for what the cluster serves when it is installed or upgraded"
 _OWN_RIGHT: Final = f"give it that right {OWN_RIGHTS}"
 
@@ -41,14 +45,14 @@ log = structlog.get_logger(__name__)
 async def find_users(
     api: ResourceClient, kinds: RouteKinds, namespace: str, service: str, clock: Callable[[], datetime]
 ) -> ServiceUsers:
-    """List all kinds of route in a namespace. Raises ApiError, but not where a kind may not be listed."""
-    look = _Look(api, kinds, namespace, service)
+    """List all kinds of route in a namespace. Raises ApiError where not even the groups that are served can be read."""
+    look, late = _Look(api, kinds, namespace, service), []
     try:
         async with asyncio.timeout(LISTED_WITHIN):
             await look.at_all()
     except TimeoutError:
-        look.unknown.append(f"the lists of all kinds of route took more than {LISTED_WITHIN:g} s, and are asked again")
-    return ServiceUsers(clock(), service, tuple(look.found), "; ".join(look.unknown))
+        late = [f"the lists of all kinds of route took more than {LISTED_WITHIN:g} s, and are asked again"]
+    return ServiceUsers(clock(), service, tuple(look.found), "; ".join([*look.unknown(), *late]))
 
 
 class _Look:
@@ -57,12 +61,12 @@ class _Look:
     def __init__(self, api: ResourceClient, kinds: RouteKinds, namespace: str, service: str) -> None:
         self._api, self._kinds, self._namespace, self._service = api, kinds, namespace, service
         self.found: list[str] = []
-        self.unknown: list[str] = []
+        self._refused: dict[str, list[str]] = {}
+        self._failed: dict[str, list[str]] = {}
         self._unread: list[str] = []
 
     async def at_all(self) -> None:
         offered = await discovery.offered(self._api)
-        refused: dict[str, list[str]] = {}
         for resource in self._kinds.resources():
             place, by = self._kinds.at(resource), readers(self._kinds.on(resource))
             versions = [version for version in place.versions if version in offered.get(place.group, ())]
@@ -70,14 +74,23 @@ class _Look:
                 if by and versions:
                     await self._at(place, versions, by)
             except ApiError as error:
-                if error.status != HTTPStatus.FORBIDDEN:
-                    raise
-                fix = _RIGHT if any(kind.kind in ROUTE_KINDS for kind in self._kinds.on(resource)) else _OWN_RIGHT
-                refused.setdefault(fix, []).append(resource)
-        for fix, resources in refused.items():
-            self.unknown.append(f"the operator may not list {_named(resources)}: {fix}")
+                self._note(resource, error)
+
+    def _note(self, resource: str, error: ApiError) -> None:
+        """Note why a resource could not be listed: a broken one does not hide what the others give."""
+        if error.status == HTTPStatus.FORBIDDEN:
+            fix = _RIGHT if any(kind.kind in ROUTE_KINDS for kind in self._kinds.on(resource)) else _OWN_RIGHT
+            self._refused.setdefault(fix, []).append(resource)
+        else:
+            self._failed.setdefault(printable(str(error)[:_LONGEST_ERROR]), []).append(resource)
+
+    def unknown(self) -> list[str]:
+        """Why it is not known what gives the Service traffic; empty where all was read."""
+        words = [f"the operator may not list {_named(those)}: {fix}" for fix, those in self._refused.items()]
+        words += [f"{_named(those)} cannot be listed: {error}" for error, those in self._failed.items()][:_MOST_ERRORS]
         if self._unread:
-            self.unknown.append(f"{_named(self._unread)} cannot be read: make it smaller, or remove it")
+            words.append(f"{_named(self._unread)} cannot be read: make it smaller, or remove it")
+        return words
 
     async def _at(self, place: paths.Kind, versions: Sequence[str], by: Sequence[Reader]) -> None:
         """Look at all objects of a resource, in the first of these versions in which it is served."""

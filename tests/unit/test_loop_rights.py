@@ -19,14 +19,15 @@ class Reviews:
     """An API server that allows patches of the objects of these names; an empty name allows those of all."""
 
     def __init__(self, *allowed: str) -> None:
-        self.allowed, self.fails = set(allowed), False
+        self.allowed = set(allowed)
+        self.fails = self.hangs = self.names_hang = False
         self.asked: list[tuple[str, str]] = []
 
     async def create(self, path: str, body: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
         wanted = body["spec"]["resourceAttributes"]
         assert (wanted["verb"], wanted["resource"]) == ("patch", "virtualservices")
         self.asked.append((wanted["namespace"], wanted.get("name", "")))
-        await asyncio.sleep(0)
+        await asyncio.sleep(60 if self.hangs or (self.names_hang and "name" in wanted) else 0)
         if self.fails:
             raise ApiError(500, "InternalError")
         return {"status": {"allowed": wanted.get("name", "") in self.allowed}}
@@ -76,12 +77,62 @@ def test_a_right_that_comes_later_is_seen_when_the_answer_is_too_old(monkeypatch
     asyncio.run(run())
 
 
-def test_a_review_that_is_not_answered_keeps_no_run_and_is_not_remembered() -> None:
+@pytest.fixture
+def unknown_for_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "UNKNOWN_FOR", 0.0)
+
+
+@pytest.mark.usefixtures("unknown_for_no_time")
+def test_a_review_that_is_not_answered_keeps_no_run_and_is_asked_again() -> None:
     async def run() -> None:
         found, api = Rights(), Reviews()
         api.fails = True
         assert await missing(found, api, MAIN) == {}
         api.fails = False
         assert await missing(found, api, MAIN)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+def test_plans_that_start_while_reviews_are_not_answered_ask_once(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "ANSWERED_WITHIN", 0.01)
+
+    async def run() -> None:
+        found, api = Rights(), Reviews()
+        setattr(api, how, True)
+        answers = await asyncio.gather(*(missing(found, api, MAIN, NEXT) for _ in range(20)))
+        assert [*answers, await missing(found, api, MAIN)] == [{}] * 21
+        assert api.asked == [("shop", "")]
+
+    asyncio.run(run())
+
+
+def test_the_reviews_of_many_routes_take_no_longer_than_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slowest case: it may not patch all, and no review of a route by its name is answered."""
+    monkeypatch.setattr(rights, "ANSWERED_WITHIN", 0.2)
+
+    async def run() -> None:
+        api = Reviews()
+        api.names_hang = True
+        async with asyncio.timeout(1):
+            assert await missing(Rights(), api, *(RouteId("VirtualService", f"r{each}") for each in range(16))) == {}
+        assert len(api.asked) == 1 + 16
+
+    asyncio.run(run())
+
+
+def test_the_bound_of_all_reviews_is_five_seconds() -> None:
+    assert 2 * rights.ANSWERED_WITHIN <= 5
+
+
+def test_the_oldest_answers_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "MOST_REMEMBERED", 2)
+
+    async def run() -> None:
+        found, api = Rights(), Reviews("")
+        for namespace in ("a", "b", "c", "c", "b", "a"):
+            assert await missing(found, api, MAIN, namespace=namespace) == {}
+        assert [namespace for namespace, _ in api.asked] == ["a", "b", "c", "a"]
 
     asyncio.run(run())

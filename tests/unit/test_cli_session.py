@@ -86,8 +86,9 @@ A1, A2, A3, B1, B2 = plan("a", 1), plan("a", 2), plan("a", 3), plan("b", 1), pla
         ([[A1], [A1, B1]], [[GONE]], [("a", "1", False), ("b", "1", False)]),
         ([[A1, B1], [A1]], [[]], [("a", "1", False), ("b", "1", False), ("b", "1", True)]),
         ([[A1], [A1], [A3]], [[NO_WATCH], [NO_WATCH]], [("a", "1", False), ("a", "3", False)]),
+        ([[A1], [A2]], [[("MODIFIED", cast(Raw, None))]], [("a", "1", False), ("a", "2", False)]),
     ],
-    ids=["a change", "new and deleted", "cut", "long gone", "expired", "deleted meanwhile", "only read"],
+    ids=["a change", "new and deleted", "cut", "long gone", "expired", "deleted meanwhile", "only read", "no object"],
 )
 def test_a_watch_tells_every_change_once_whatever_happens_to_it(
     reads: list[list[Raw] | ApiError],

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from rolloutplan.cli.main import main
 from rolloutplan.cli.output import CliError
 from rolloutplan.cli.session import Change, Plan
 from rolloutplan.cli.wait import Goal, Outcome, end_of
-from rolloutplan.cluster.client import Raw
+from rolloutplan.cluster.client import ApiError, Raw
 from tests.refusals import PLAN
 
 HASH = read_plan_spec(PLAN).plan_hash()
@@ -25,12 +25,13 @@ def raw(phase: str, reason: str = "", *, stalled: bool = False, **status: Any) -
     """A plan of generation 2 whose operator has seen it, at run 3."""
     known = {"phase": phase, "reason": reason or phase, "message": "said", "observedGeneration": 2, "run": 3}
     known |= {"planHash": HASH, "weights": {"desired": "25%"}, "conditions": [STALLED] if stalled else []}
-    meta = {"namespace": "shop", "name": "checkout-v2", "generation": 2}
+    meta = {"namespace": "shop", "name": "checkout-v2", "uid": "u-1", "generation": 2}
     return {"kind": "RolloutPlan", "metadata": meta, "spec": PLAN, "status": known | status}
 
 
 def decided(seq: int, reason: str, run: int = 3) -> Raw:
-    return {"seq": seq, "at": "2026-03-01T09:00:00Z", "kind": "Finish", "reason": reason, "note": "why", "run": run}
+    kind = {"RolledBack": "Rollback", "Aborted": "Kill"}.get(reason, "Finish")
+    return {"seq": seq, "at": "2026-03-01T09:00:00Z", "kind": kind, "reason": reason, "note": "why", "run": run}
 
 
 SUCCEEDED, ROLLED_BACK = raw("Succeeded"), raw("RolledBack", "GuardTripped", stalled=True)
@@ -66,6 +67,21 @@ HELD, AT_5 = raw("Held", "Frozen"), raw("Judging", stage={"name": "canary", "ind
         (raw("RolledBack", "Superseded", stalled=True), "succeeded", 3, Outcome.MISSED),
         (raw("Judging", decisions=[decided(7, "Succeeded", run=2)]), "succeeded", 2, Outcome.MET),
         (raw("Judging", decisions=[decided(7, "RolledBack", run=2)]), "succeeded", 2, Outcome.MISSED),
+        (raw("Judging", decisions=[decided(7, "Aborted", run=2)]), "rolled-back", 2, Outcome.MET),
+        (
+            raw("Judging", decisions=[decided(7, "Succeeded", run=2), decided(9, "RolledBack", run=2)]),
+            "succeeded",
+            2,
+            Outcome.MISSED,
+        ),
+        (raw("Judging", decisions=[]), "rolled-back", 2, Outcome.UNKNOWN),
+        (raw("Judging", decisions=[decided(7, "StageProved", run=2)]), "rolled-back", 2, Outcome.UNKNOWN),
+        (
+            raw("Judging", decisions=[{**decided(7, "Succeeded", run=2), "kind": "New"}]),
+            "succeeded",
+            2,
+            Outcome.UNKNOWN,
+        ),
     ],
 )
 def test_what_ends_a_wait(plan: Raw, goal: Goal, run: int | None, end: Outcome | None) -> None:
@@ -97,26 +113,40 @@ def test_a_plan_that_needs_a_person_ends_a_wait_only_if_that_lasts(plan: Raw) ->
 class Told:
     """A cluster that tells these states of a plan, one after the other, and then nothing."""
 
-    def __init__(self, *states: Raw | CliError) -> None:
-        self.states = [*states]
+    namespace = "shop"
+
+    def __init__(self, *states: Raw | CliError | ApiError, records: Sequence[Raw] = ()) -> None:
+        self.states, self.records = [*states], [*records]
+
+    async def find(self, name: str) -> Plan | None:
+        try:
+            return await self.plan(name)
+        except CliError:
+            return None
+
+    async def objects(self, *_: Any) -> list[Raw]:
+        return self.records
 
     async def plan(self, _: str) -> Plan:
         state = self.states.pop(0)
-        if isinstance(state, CliError):
+        if isinstance(state, CliError | ApiError):
             raise state
         return Plan(state)
 
     async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Change]:
         for state in self.states:
-            assert not isinstance(state, CliError)
+            assert not isinstance(state, CliError | ApiError)
             yield Change(state, gone=not state.get("status"))
         await asyncio.Event().wait()
 
 
-def waited(monkeypatch: pytest.MonkeyPatch, states: list[Raw | CliError], *options: str) -> int:
+States = list[Raw | CliError | ApiError]
+
+
+def waited(monkeypatch: pytest.MonkeyPatch, states: States, *options: str, records: Sequence[Raw] = ()) -> int:
     @asynccontextmanager
     async def session(_: str | None) -> AsyncIterator[Told]:
-        yield Told(*states)
+        yield Told(*states, records=records)
 
     monkeypatch.setattr(cli_wait, "session", session)
     monkeypatch.setattr(cli_wait, "POLL_EVERY", 0.001)
@@ -125,6 +155,7 @@ def waited(monkeypatch: pytest.MonkeyPatch, states: list[Raw | CliError], *optio
 
 
 MISSING = CliError("there is no RolloutPlan checkout-v2 in namespace shop: did you mean checkout-v1?")
+BUSY = ApiError(503, "ServiceUnavailable", "starting")
 INVALID = raw("Invalid", "DeploymentNotFound", stalled=True)
 
 
@@ -141,11 +172,24 @@ INVALID = raw("Invalid", "DeploymentNotFound", stalled=True)
         ([SUCCEEDED], ["--timeout=0s"], 0),
         ([MISSING], [], 3),
         ([MISSING, MISSING, SUCCEEDED], ["--exists-within=1s"], 0),
+        ([MISSING, BUSY, SUCCEEDED], ["--exists-within=1s"], 0),
     ],
-    ids=["succeeded", "rolled back", "deleted", "invalid", "valid soon", "late", "asked", "over", "missing", "created"],
+    ids=[
+        "succeeded",
+        "rolled back",
+        "deleted",
+        "invalid",
+        "valid soon",
+        "late",
+        "asked",
+        "over",
+        "missing",
+        "created",
+        "busy",
+    ],
 )
 def test_the_exit_code_says_how_it_went(
-    states: list[Raw | CliError], options: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+    states: States, options: list[str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert waited(monkeypatch, states, *options) == code
 
@@ -155,6 +199,32 @@ def test_a_wrong_call_is_no_timeout(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["wait", "checkout-v2", *wrong])
     assert ended.value.code == 3
+
+
+@pytest.mark.parametrize(
+    ("outcome", "goal", "code"),
+    [
+        ("Succeeded", "succeeded", 0),
+        ("Succeeded", "rolled-back", 1),
+        ("RolledBack", "rolled-back", 0),
+        ("Abandoned", "rolled-back", 1),
+        ("Running", "succeeded", 3),
+    ],
+)
+def test_the_end_of_a_run_that_the_plan_forgot_is_that_of_its_record(
+    outcome: str, goal: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = {"spec": {"plan": "checkout-v2", "planUid": "u-1", "run": 2}, "status": {"outcome": outcome}}
+    assert waited(monkeypatch, [AT_5], "--run=2", f"--for={goal}", records=[record]) == code
+
+
+def test_without_decisions_and_record_the_end_of_a_run_is_not_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {"spec": {"plan": "checkout-v2", "planUid": "u-0", "run": 2}, "status": {"outcome": "Succeeded"}}
+    assert waited(monkeypatch, [AT_5], "--run=2", records=[other]) == 3
+    said = capsys.readouterr().err
+    assert "how run 2 ended is not known any more: rolloutplan record checkout-v2 --run 2" in said
 
 
 def test_decisions_go_to_stderr_as_they_come_and_the_end_is_one_line(

@@ -87,6 +87,15 @@ class Session:
         """Read one plan. Raises CliError, with the nearest names where it does not exist."""
         return Plan(await self.get(PLANS, name))
 
+    async def find(self, name: str) -> Plan | None:
+        """Read one plan; None where it does not exist, without a look for the nearest names. Raises ApiError."""
+        try:
+            return Plan(await self.api.get(path(PLANS, self.namespace, name)))
+        except ApiError as error:
+            if not _is_missing(error, name):
+                raise
+            return None
+
     async def plans(self, selector: str = "") -> list[Plan]:
         """Read all plans, or those that a label selector selects, by namespace and name. Raises ApiError."""
         found = map(Plan, await self.objects(PLANS, selector))
@@ -121,7 +130,7 @@ class Session:
                         pause = FIRST_PAUSE
                         yield _take_in(known, event)
             except ApiError as error:
-                _raise_hopeless(error, lost)
+                raise_hopeless(error, lost)
                 pause = POLL_EVERY if error.status == 403 else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
             read, version, pause = await self._read_again(kind, name, selector, pause, lost)
@@ -146,7 +155,7 @@ class Session:
             except ApiError as error:
                 if name and _is_missing(error, name):
                     return [], "", max(pause, POLL_EVERY)
-                _raise_hopeless(error, lost, but=())
+                raise_hopeless(error, lost, but=())
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -229,7 +238,7 @@ def _is_missing(error: ApiError, name: str) -> bool:
     return error.status == 404 and f'"{name}"' in error.message
 
 
-def _raise_hopeless(error: ApiError, lost: Callable[[ApiError], None], but: tuple[int, ...] = (403, 410)) -> None:
+def raise_hopeless(error: ApiError, lost: Callable[[ApiError], None], but: tuple[int, ...] = (403, 410)) -> None:
     """Raise what trying again does not help, except the statuses in `but`; tell of the rest."""
     if error.status in but:
         return
@@ -259,8 +268,11 @@ def _differences(known: dict[tuple[str, str, str], Raw], found: list[Raw], *, ne
 
 
 def _take_in(known: dict[tuple[str, str, str], Raw], event: Raw) -> Change:
-    raw = event["object"]
-    if event["type"] == "DELETED":
+    """The change that an event of a watch tells. Raises ApiError where it has no object: all is read again then."""
+    raw = event.get("object")
+    if not isinstance(raw, dict):
+        raise ApiError(0, "NoObject", "an event of the watch has no object")
+    if event.get("type") == "DELETED":
         known.pop(_key(raw), None)
         return Change(raw, gone=True)
     known[_key(raw)] = raw

@@ -6,7 +6,7 @@ What ends the wait is a pure function of the plan as it was read; the rest is on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,16 +18,19 @@ import typer
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration, parse_duration
-from rolloutplan.api.reasons import EventReason, StatusReason
+from rolloutplan.api.reasons import StatusReason
+from rolloutplan.api.record import RunOutcome, read_record
 from rolloutplan.api.spec import read_begun_spec
 from rolloutplan.api.status import Phase
 from rolloutplan.cli.options import Namespace, PlanName, reads
 from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.screen import Output, screen, show_objects
-from rolloutplan.cli.session import POLL_EVERY, Plan, Session, explain, session
+from rolloutplan.cli.session import POLL_EVERY, Plan, Session, explain, raise_hopeless, session
+from rolloutplan.cli.views.records import records_of
 from rolloutplan.cli.views.tail import Cursor, Told, rendered
-from rolloutplan.cluster.client import ApiError
+from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.cluster.paths import PLANS
+from rolloutplan.engine.run.record import outcome_of
 
 NOT_ASKED: Final = 3
 """The exit code where nothing was learned of the plan: a wrong call, no such plan, no cluster, no right to read it."""
@@ -41,12 +44,14 @@ class Outcome(StrEnum):
     MET = "Met"
     MISSED = "Missed"
     TIMEOUT = "Timeout"
+    UNKNOWN = "Unknown"
 
 
-_CODES: Final = {Outcome.MET: 0, Outcome.MISSED: 1, Outcome.TIMEOUT: 2}
-_GOALS: Final[Mapping[Phase, tuple[Goal, ...]]] = {
-    Phase.SUCCEEDED: ("succeeded", "verdict"),
-    Phase.ROLLED_BACK: ("rolled-back",),
+_CODES: Final = {Outcome.MET: 0, Outcome.MISSED: 1, Outcome.TIMEOUT: 2, Outcome.UNKNOWN: NOT_ASKED}
+_GOALS: Final[Mapping[str, tuple[Goal, ...]]] = {
+    RunOutcome.SUCCEEDED: ("succeeded", "verdict"),
+    RunOutcome.ROLLED_BACK: ("rolled-back",),
+    RunOutcome.SUPERSEDED: ("rolled-back",),
 }
 """The ends of a run, and what is reached with each."""
 
@@ -128,9 +133,9 @@ def end_of(plan: Plan, goal: Goal, run: int | None = None) -> End | None:
     return None
 
 
-def _met(goal: Goal, ended: Phase) -> Outcome:
+def _met(goal: Goal, ended: str) -> Outcome:
     """Whether a run that ended so came as far as `goal`. All its verdicts were good where it succeeded."""
-    return Outcome.MET if goal in _GOALS[ended] else Outcome.MISSED
+    return Outcome.MET if goal in _GOALS.get(ended, ()) else Outcome.MISSED
 
 
 def _is_of_former_run(plan: Plan) -> bool:
@@ -144,10 +149,24 @@ def _is_of_former_run(plan: Plan) -> bool:
 
 
 def _past(plan: Plan, goal: Goal, run: int) -> End:
-    """How a run ended that another one has followed."""
-    reasons = {each.reason for each in plan.status.decisions if each.run == run}
-    ended = Phase.SUCCEEDED if EventReason.SUCCEEDED in reasons else Phase.ROLLED_BACK
-    return End(_met(goal, ended), f"{ended}, run {run}; run {plan.status.run} has followed")
+    """How a run ended that another one has followed, by its decisions: the plan may not have them any more."""
+    decisions = sorted((each for each in plan.status.decisions if each.run == run), key=lambda each: each.seq)
+    return _ended(plan, goal, run, outcome_of(decisions))
+
+
+def recorded(plan: Plan, goal: Goal, run: int, records: Sequence[Raw]) -> End:
+    """How a run of this plan ended, by its record."""
+    uid = safe_get.text(plan.raw, "metadata", "uid")
+    specs = {(each.spec.plan_uid, each.spec.run): each for each in map(read_record, records)}
+    found = specs.get((uid, run))
+    return _ended(plan, goal, run, found.status.outcome if found else RunOutcome.RUNNING)
+
+
+def _ended(plan: Plan, goal: Goal, run: int, outcome: RunOutcome) -> End:
+    if outcome is RunOutcome.RUNNING:  # nothing tells its end: another run has followed
+        words = f"how run {run} ended is not known any more: rolloutplan record {plan.name} --run {run}"
+        return End(Outcome.UNKNOWN, words)
+    return End(_met(goal, outcome), f"{outcome}, run {run}; run {plan.status.run} has followed")
 
 
 def _state(plan: Plan) -> str:
@@ -201,20 +220,24 @@ async def _wait(
     async with session(namespace) as cluster:
         plan = await _appeared(cluster, name, exists_within.total_seconds())
         list(waiting.cursor.news(plan.raw))
-        return await _follow(cluster, plan, waiting, timeout)
+        plan, end = await _follow(cluster, plan, waiting, timeout)
+        if end.outcome is Outcome.UNKNOWN and waiting.run is not None:
+            end = recorded(plan, waiting.goal, waiting.run, await records_of(cluster, name))
+        return plan, end
 
 
 async def _appeared(cluster: Session, name: str, seconds: float) -> Plan:
     """Read a plan that may not exist yet. Raises CliError where it does not come in time."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
-    while True:
+    while loop.time() < until:
         try:
-            return await cluster.plan(name)
-        except CliError:
-            if loop.time() >= until:
-                raise
-        await asyncio.sleep(POLL_EVERY)
+            if plan := await cluster.find(name):
+                return plan
+        except ApiError as error:
+            raise_hopeless(error, lambda _: None, but=())
+        await asyncio.sleep(min(POLL_EVERY, until - loop.time()))
+    return await cluster.plan(name)
 
 
 async def _follow(cluster: Session, plan: Plan, waiting: _Waiting, timeout: timedelta) -> tuple[Plan, End]:

@@ -51,7 +51,7 @@ def head(plan: Plan) -> Text:
 
 def _of_decision(decision: Decision, now: datetime) -> Iterator[RenderableType]:
     by = "the operator" if decision.by == "rolloutplan" else line(decision.by)
-    when = f"{duration(now - decision.at)} ago, {decision.at:%Y-%m-%d %H:%M:%S}Z, by {by}"
+    when = f"{duration(now - decision.at)} ago, {decision.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, by {by}"
     yield said("decided", f"{line(decision.reason)}: {line(decision.note)}", KINDS.get(decision.kind, ""))
     yield said("when", f"{when}, in run {decision.run}{f' at stage {line(decision.stage)}' if decision.stage else ''}")
     if decision.weight_from != decision.weight_to:

@@ -6,7 +6,7 @@ crash, or twice. publish/records.py writes it; nothing is decided by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final
@@ -148,6 +148,14 @@ def _has(status: RecordStatus, decision: Decision) -> bool:
 def _gap(status: RecordStatus, decision: Decision) -> int:
     """How many decisions between the newest one and this never came."""
     return max(decision.seq - status.seq - 1, 0) if status.decisions else 0
+
+
+def outcome_of(decisions: Iterable[Decision]) -> RunOutcome:
+    """How a run stands after these of its decisions, the newest last; RUNNING where none of them ends it."""
+    status = RecordStatus()
+    for each in decisions:
+        status = status.model_copy(update=_outcome(status, each))
+    return status.outcome
 
 
 def _outcome(status: RecordStatus, decision: Decision) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rolloutplan.api.limits import size_of
 from rolloutplan.api.record import RolloutRecord, RunOutcome, plan_label, read_record, record_name
 from rolloutplan.api.status import Decision, Evidence, Kind, Status
 from rolloutplan.engine.model.sinks import RECORDS, SinkView
-from rolloutplan.engine.run.record import MAX_RECORD, RECENT, closed, is_recorded, updated
+from rolloutplan.engine.run.record import MAX_RECORD, RECENT, closed, is_recorded, opens, updated
 from tests.situations import P, judging, m, s
 from tests.world import START, World
 
@@ -189,6 +189,25 @@ def test_only_a_run_under_way_is_closed() -> None:
     assert closed(over, RunOutcome.SUPERSEDED, START, "another") is over
 
 
+@pytest.mark.parametrize("ends", [Kind.ROLLBACK, Kind.FINISH], ids=["rolled back", "succeeded"])
+@pytest.mark.parametrize("later", [Kind.ROLLBACK, Kind.FINISH], ids=["then rolled back", "then succeeded"])
+def test_an_ended_record_is_not_reopened_by_another_run_with_its_number(ends: Kind, later: Kind) -> None:
+    """The status of the plan was lost, so its runs are counted from 1 again."""
+    end = {Kind.ROLLBACK: {"reason": "RolledBack"}, Kind.FINISH: {"reason": "Succeeded"}}
+    first = recorded(decision(1, reason="Started"), decision(2, s(1), kind=ends, **end[ends]))
+    both = recorded(
+        *first.status.decisions,
+        decision(1, s(60), reason="Started"),
+        decision(2, s(61), kind=later, **end[later]),
+    )
+    before, after = first.status, both.status
+    assert before.outcome is not RunOutcome.RUNNING
+    assert (after.outcome, after.reason, after.ended_at) == (before.outcome, before.reason, before.ended_at)
+    assert after.message.startswith(f"{before.message}; ")
+    assert "another run got this number" in after.message
+    assert len(after.decisions) == 4, "no decision is lost"
+
+
 # ---- size ------------------------------------------------------------------------------------------------------------
 
 EVIDENCE = [Evidence(predicate=f"p{i}", role="guard", query="q" * 300, verdict="Clear", why="w" * 60) for i in range(4)]
@@ -256,6 +275,34 @@ def test_a_record_that_somebody_broke_can_still_be_read() -> None:
     raw["status"]["weight"] = {"no": "text"}
     status = read_record(raw).status
     assert ([each.seq for each in status.decisions], status.missing, status.weight) == ([2], 1, "")
+
+
+@pytest.mark.parametrize("ends", [broken, lambda world: world.until(P.SUCCEEDED)], ids=["rolled back", "succeeded"])
+def test_what_follows_the_end_of_a_run_without_a_record_makes_none(ends: Callable[[World], World]) -> None:
+    """It ended before there were records, or somebody deleted its record: nothing would say how it ended."""
+    world = ends(judging()())
+    world.settle()
+    world.files.clear()
+    world.say("skip s1")
+    world.settle()
+    assert world.status.decisions[-1].reason == "CommandRejected"
+    assert world.files == {}
+
+
+def test_the_revert_of_a_success_without_a_record_is_recorded() -> None:
+    world = World().until(P.SUCCEEDED)
+    world.settle()
+    world.files.clear()
+    world.say("revert r1 --reason complaints")
+    world.until(P.ROLLED_BACK)
+    world.settle()
+    assert record_of(world).status.outcome is RunOutcome.ROLLED_BACK
+
+
+def test_what_was_decided_before_the_end_is_recorded_however_late() -> None:
+    world = broken(judging()())
+    late = world.status.decisions[1:]
+    assert all(opens(world.snapshot(), each) for each in late)
 
 
 # ---- when it is written ----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
 from rolloutplan.engine.model.sinks import RECORDS
 from rolloutplan.engine.model.snapshot import Snapshot
-from rolloutplan.engine.run.record import BEGINS, closed, is_recorded, updated
+from rolloutplan.engine.run.record import BEGINS, closed, is_recorded, opens, updated
 
 WRITE_WITHIN: Final = 5.0
 """Seconds: the largest record is read and written in far less."""
@@ -74,6 +74,8 @@ class RecordSink:
         path = paths.record(plan.namespace, record_name(plan.name, plan.uid, decision.run))
         raw = self._known.pop(path, None) or (None if is_new else await self._read(path))
         before = read_record(raw) if raw is not None else None
+        if before is None and not opens(snapshot, decision):
+            return
         after = updated(before, snapshot, decision)
         if raw is None or before is None:
             await self._close_former(snapshot, decision)

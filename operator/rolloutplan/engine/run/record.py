@@ -24,7 +24,7 @@ from rolloutplan.api.record import (
     RunOutcome,
 )
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.api.status import OPERATOR, Decision, Kind, Part, Phase
+from rolloutplan.api.status import OPERATOR, RUNNING, Decision, Kind, Part, Phase
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRANSITIONS, Target
 from rolloutplan.engine.run.decision_log import REPEATABLE
@@ -43,6 +43,9 @@ DEFAULTS: Final = 64
 """Bytes of what is written of a decision although it is a default: who took it, and zeros."""
 _FOLDED: Final = "; of its decisions, "
 """Where a message begins to tell what was folded."""
+_ANOTHER: Final = (
+    "; the status of the plan was lost, and another run got this number: its decisions follow, its outcome is nowhere"
+)
 
 _ENDS: Final[Mapping[tuple[Kind, str], Phase | Target]] = {
     (row.kind, row.event_reason): row.to
@@ -68,6 +71,17 @@ _STAGE_ENDS: Final[Mapping[str, str]] = {
 def is_recorded(decision: Decision) -> bool:
     """Whether a decision belongs to a record: there is no run before the first, but for one whose status was lost."""
     return decision.run > 0 or decision.kind is Kind.ROLLBACK
+
+
+def opens(snapshot: Snapshot, decision: Decision) -> bool:
+    """Whether a new record may begin with a decision: it begins a run, or the end of its run is still to come.
+
+    A run that ended before there were records, or whose record somebody deleted, gets none for what comes after.
+    """
+    status = snapshot.status
+    under_way = status.run == decision.run and status.phase in RUNNING
+    later = (each for each in status.decisions if (each.run, each.seq >= decision.seq) == (decision.run, True))
+    return decision.reason in BEGINS or under_way or any((each.kind, each.reason) in _ENDS for each in later)
 
 
 def updated(record: RolloutRecord | None, snapshot: Snapshot, decision: Decision) -> RolloutRecord:
@@ -159,12 +173,15 @@ def outcome_of(decisions: Iterable[Decision]) -> RunOutcome:
 
 
 def _outcome(status: RecordStatus, decision: Decision) -> dict[str, Any]:
-    """How the run stands after the decision. What follows an end changes nothing, but for another end or beginning."""
+    """How the run stands after the decision. What follows an end changes nothing, but for another end of the run."""
     reason = decision.state or decision.reason
     told = {"reason": reason, "message": decision.note}
     to, running = _ENDS.get((decision.kind, decision.reason)), status.outcome is RunOutcome.RUNNING
-    if decision.reason in BEGINS:
-        return {**told, "outcome": RunOutcome.RUNNING, "ended_at": None}
+    if not running and decision.reason in BEGINS:
+        first = status.message.partition(_FOLDED)[0].removesuffix(_ANOTHER)
+        return {"message": first + _ANOTHER}
+    if not running and _has_another(status):
+        return {}
     if to is Phase.SUCCEEDED:
         return {**told, "outcome": RunOutcome.SUCCEEDED, "ended_at": decision.at}
     if to is Phase.ROLLED_BACK and (running or decision.kind is Kind.ROLLBACK):
@@ -172,6 +189,12 @@ def _outcome(status: RecordStatus, decision: Decision) -> dict[str, Any]:
         outcome = RunOutcome.SUPERSEDED if replaced else RunOutcome.ROLLED_BACK
         return {**told, "outcome": outcome, "ended_at": decision.at}
     return told if running and decision.reason not in REPEATABLE else {}
+
+
+def _has_another(status: RecordStatus) -> bool:
+    """Whether another run with this number began after the end."""
+    ended = status.ended_at
+    return ended is not None and any(each.reason in BEGINS and each.at > ended for each in status.decisions)
 
 
 def _weight(before: str, decision: Decision) -> str:

@@ -12,6 +12,7 @@ import pytest
 from rolloutplan.api.limits import size_of
 from rolloutplan.api.record import RolloutRecord, RunOutcome, plan_label, read_record, record_name
 from rolloutplan.api.status import Decision, Evidence, Kind, Status
+from rolloutplan.engine.model.effects import Failure
 from rolloutplan.engine.model.sinks import RECORDS, SinkView
 from rolloutplan.engine.run.record import MAX_RECORD, RECENT, closed, is_recorded, opens, updated
 from tests.situations import P, judging, m, s
@@ -325,6 +326,26 @@ def test_no_deletion_hangs_because_a_record_cannot_be_written() -> None:
     assert not world.gone
     world.advance(s(6))
     assert world.gone
+
+
+def test_a_clock_of_the_api_server_that_is_ahead_makes_no_deletion_longer() -> None:
+    world = judging()()
+    world.broken = {"file"}
+    world.delete()
+    world.deleting = world.now + m(10)
+    world.advance(s(11))
+    assert world.gone
+
+
+def test_a_conflict_loses_no_decision_of_a_deleted_plan() -> None:
+    world = judging()()
+    world.refuses = {"file": Failure(409, "Conflict", "the object has been modified")}
+    world.delete()
+    world.advance(s(2))
+    world.refuses = {}
+    world.advance(s(5))
+    assert world.gone
+    assert [each.reason for each in world.filed(1)][-2:] == ["RollbackStarted", "RolledBack"]
 
 
 @pytest.mark.parametrize(("phase", "through"), [(P.JUDGING, 4), (P.SUCCEEDED, 6)], ids=["under way", "over"])

@@ -145,8 +145,8 @@ FAULT_OVER_AFTER: Final = timedelta(minutes=1)
 """How long an exception in a query or a read is reported after it could have been tried again."""
 LONGEST_PAUSE_PUBLISHING: Final = timedelta(seconds=15)
 RECORDED_WITHIN: Final = timedelta(seconds=10)
-"""How long a deletion waits for the record of its run, from the end of the run, or from when this leader took it up: no
-deletion hangs because a record cannot be written."""
+"""How long a deletion waits for the record of its run, from the newest decision, or from when this leader took it up:
+no deletion hangs because a record cannot be written."""
 FAULT_TOLD_EVERY: Final = timedelta(minutes=10)
 """A fault of the operator is published at most so often: the exception may come at every look."""
 MAX_CONFLICTS_IN_A_ROW: Final = 8
@@ -278,10 +278,10 @@ class PlanRun:
         owed = through is not None and any(each.seq > through for each in facts.status.decisions)
         if not owed or not any(isinstance(each, PatchPlanMetadata) and not each.finalizer for each in step.actions):
             return step
-        deleting = snapshot.plan.deleting
-        if deleting is None:
+        if snapshot.plan.deleting is None:
             return step
-        until = max(deleting, self._created_at, snapshot.status.entered_at or deleting) + RECORDED_WITHIN
+        # Not from the deletion: the clock of the API server may be ahead.
+        until = max(self._created_at, *(each.at for each in facts.status.decisions)) + RECORDED_WITHIN
         return step if snapshot.now >= until else replace(step, actions=(), wake_at=until)
 
     def _turn_back(self, now: datetime) -> None:

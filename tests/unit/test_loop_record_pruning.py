@@ -180,6 +180,8 @@ def test_the_record_of_a_run_whose_plan_is_gone_is_closed(plans: Mapping[str, Pl
     prune(server, plans)
     (raw,) = server.records.values()
     assert raw["status"]["outcome"] == raw["metadata"]["labels"][OUTCOME_LABEL] == outcome
+    told = "nobody recorded whether the weights went back" in raw["status"].get("message", "")
+    assert told == (outcome == "Abandoned")
 
 
 def test_after_a_run_only_its_plan_is_looked_at() -> None:

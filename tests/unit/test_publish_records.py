@@ -124,6 +124,19 @@ def test_a_record_that_was_deleted_meanwhile_is_made_anew(world: World) -> None:
     assert shelf.decisions() == [second.seq]
 
 
+def test_a_decision_that_cannot_be_read_stays_and_is_counted_once(world: World) -> None:
+    shelf = Shelf()
+    first, *later = told(world)
+    publish(RecordSink(shelf), world, first)
+    (path,) = shelf.objects
+    shelf.objects[path]["status"]["decisions"].append({"kind": "of a newer version"})
+    for each in later:
+        publish(RecordSink(shelf), world, each)
+    raw = shelf.objects[path]
+    assert read_record(raw).status.missing == 1
+    assert len(raw["status"]["decisions"]) == len(later) + 2
+
+
 def test_an_endless_conflict_is_an_error_and_no_loop(world: World) -> None:
     conflict = ("file", ApiError(409, "Conflict", "changed"))
     shelf = Shelf(*[conflict] * 9)

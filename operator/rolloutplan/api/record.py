@@ -38,7 +38,7 @@ class RunOutcome(StrEnum):
     SUPERSEDED = "Superseded"
     """The plan or the pod template was changed during the run."""
     ABANDONED = "Abandoned"
-    """The plan was deleted, and the weights were left as they were."""
+    """The plan is gone, and nobody recorded whether the weights went back."""
 
 
 class RecordedSide(Part):

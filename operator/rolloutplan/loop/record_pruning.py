@@ -163,7 +163,7 @@ class RecordPruning:
         """Close the record of a run whose plan is gone: no decision will say how it ended."""
         raw = await self._api.get(entry.path)
         before = read_record(raw)
-        words = "the plan is gone, and no decision says what became of the run: the weights were left as they were"
+        words = "the plan is gone in mid-run, and nobody recorded whether the weights went back: look at its routes"
         after = closed(before, RunOutcome.ABANDONED, clock.now(), words)
         if after is not before:
             await self._api.patch(entry.path, record_patch(raw, before, after), kind="json")

@@ -169,6 +169,8 @@ def _status_changes(raw: Mapping[str, Any], before: RecordStatus, after: RecordS
     if "decisions" in has and after.decisions[:known] == before.decisions:
         for each in after.decisions[known:]:
             yield {"op": "add", "path": "/status/decisions/-", "value": each.to_raw()}
+        # Those that cannot be read stay there, and are counted at each reading.
+        wanted["missing"] = after.missing - (len(safe_get.items(has, "decisions")) - known)
     else:
         wanted["decisions"] = [each.to_raw() for each in after.decisions]
     for name, value in wanted.items():

@@ -100,6 +100,13 @@ TEXTS: Final[Mapping[str, Texts]] = {
         ("web", "web/v2", "web-00001", "On", "a.b_c", "x" * 253), ("", "-a", "/a", "a b", "é", "a\n", "x" * 254)
     ),
     "name of a flag": Texts(("checkout", "a", "a/b:c.d_e", "x" * 128), ("", "-a", "a-", "a b", "é", "a\n", "x" * 129)),
+    "team": Texts(("team-checkout", "A.b_c", "x" * 63), ("", "-a", "a-", "a/b", "a b", "é", "on\n", "x" * 64)),
+    "address of a page": Texts(
+        ("https://wiki.example/runbooks/checkout", "http://10.0.0.1:8080", "http://[::1]:80/", "https://a/b?c=d&e#f%20",
+         "https://a/@b"),
+        ("wiki/checkout", "javascript:alert(1)", "ftp://a", "http://", "http://a:b@wiki/", "http://a?b", "http://a/b c",
+         "http://a/<b>", "http://a\n", "http://a/\nb", "http:///a", "http://é", "http://a/é", "http://a/" + "a" * 2040),
+    ),
     "variant": Texts(("on", "off", "v2", "A.b_c", "x" * 63), ("", "-a", "a-", "a/b", "é", "on\n", "x" * 64)),
     "duration": Texts(
         ("0s", "1s", "10s", "500ms", "1h30m", "1.5h", "1m1m", "5m", "35m", "99999h", "1000ms", "0.001s", "100ms", "1h",

@@ -861,7 +861,7 @@ PLANS: Final = (
     Refusal("a long team", {"owner": "x" * 64}, ("spec.owner", "63")),
     Refusal("a runbook that is no address", {"runbook": "wiki/checkout"}, ("spec.runbook", "http:// or https://")),
     Refusal("a runbook that is a script", {"runbook": "javascript:alert(1)"}, ("spec.runbook", "http:// or https://")),
-    Refusal("a runbook of two lines", {"runbook": "https://wiki/a\nb"}, ("spec.runbook", "address of a page")),
+    Refusal("a runbook of two lines", {"runbook": "https://wiki/a\nb"}, ("spec.runbook",)),
     Refusal("a runbook with a password", {"runbook": "https://me:pw@wiki/"}, ("spec.runbook", "***", "without user")),
     Refusal("a long runbook", {"runbook": "https://wiki/" + "x" * 2048}, ("spec.runbook", "2048")),
 )

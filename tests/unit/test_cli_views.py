@@ -201,6 +201,30 @@ def test_a_run_under_way_can_be_ended_and_a_plan_without_decisions_is_no_fault()
     assert 'undo rolloutplan abort search-v4 -n shop --reason "..."' in said
 
 
+DAMAGED = plan(decisions=[{**TRIPPED, "kind": "Teleport"}], seq=7, planHash=[])
+LOST = "cannot be read: decisions, planHash (another version?)"
+
+
+def test_a_status_of_another_version_is_not_shown_as_calm() -> None:
+    said = words(why.rendered(Plan(DAMAGED), NOW))
+    assert LOST in said
+    assert "nothing yet" not in said
+    assert LOST in words(tree(DAMAGED, 120), 120)
+
+
+def test_the_history_says_how_many_decisions_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def read(*_: object) -> tuple[list[Raw], str]:
+        return [decision(6, "StageStarted"), {**TRIPPED, "kind": "Teleport"}], ""
+
+    monkeypatch.setattr(history, "_read", read)
+    assert history.history("checkout-v2") == 0
+    said = capsys.readouterr()
+    assert "StageStarted" in said.out
+    assert "1 of 2 decisions cannot be read (another version?)" in said.err
+
+
 RECORD: Raw = {
     "metadata": {"namespace": "shop"},
     "spec": {

@@ -61,6 +61,9 @@ HELD, AT_5 = raw("Held", "Frozen"), raw("Judging", stage={"name": "canary", "ind
         (raw("Succeeded", observedGeneration=1), "succeeded", None, None),
         (raw("Succeeded", planHash="0123456789abcdef"), "succeeded", None, None),
         (raw("RolledBack", "Superseded", stalled=True), "succeeded", None, None),
+        # a field that cannot be read tells no end
+        (raw("Succeeded", conditions=[{"type": 7}]), "succeeded", None, None),
+        (raw("Arrived"), "succeeded", None, None),
         # a run that is named
         (SUCCEEDED, "succeeded", 3, Outcome.MET),
         (SUCCEEDED, "succeeded", 4, None),
@@ -249,3 +252,5 @@ def test_a_timeout_says_where_the_plan_is(monkeypatch: pytest.MonkeyPatch, capsy
     )
     waited(monkeypatch, [raw("Succeeded", observedGeneration=1)])
     assert "the operator has not seen the plan as it is (generation 2)" in capsys.readouterr().err
+    waited(monkeypatch, [raw("Arrived")])
+    assert "cannot be read: phase (another version?)" in capsys.readouterr().err

@@ -28,6 +28,7 @@ from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import POLL_EVERY, Plan, Session, explain, raise_hopeless, session
 from rolloutplan.cli.views.records import records_of
 from rolloutplan.cli.views.tail import Cursor, Told, rendered
+from rolloutplan.cli.views.words import unreadable
 from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.cluster.paths import PLANS
 from rolloutplan.engine.run.record import outcome_of
@@ -54,6 +55,11 @@ _GOALS: Final[Mapping[str, tuple[Goal, ...]]] = {
     RunOutcome.SUPERSEDED: ("rolled-back",),
 }
 """The ends of a run, and what is reached with each."""
+
+_TELLS_THE_END: Final = frozenset(
+    {"status", "phase", "reason", "verdict", "run", "plan_hash", "observed_generation", "conditions"}
+)
+"""The fields of a status that say whether a run has ended: one that cannot be read says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,8 @@ def end_of(plan: Plan, goal: Goal, run: int | None = None) -> End | None:
     status = plan.status
     if run is not None and status.run != run:
         return None if status.run < run else _past(plan, goal, run)
+    if not _TELLS_THE_END.isdisjoint(status.damaged):
+        return None
     if status.observed_generation < safe_get.number(plan.raw, "metadata", "generation"):
         return None
     if run is None and _is_of_former_run(plan):
@@ -174,7 +182,8 @@ def _state(plan: Plan) -> str:
     status = plan.status
     reason = "" if status.reason in ("", status.phase) else f": {status.reason}"
     weight = f" at {status.weights.desired}" if status.weights.desired else ""
-    return f"{status.phase}{reason}, run {status.run}{weight}: {status.message}"
+    words = f"{status.phase}{reason}, run {status.run}{weight}: {status.message}"
+    return "; ".join(filter(None, (words, unreadable(status))))
 
 
 # ---- waiting ---------------------------------------------------------------------------------------------------------

@@ -32,7 +32,10 @@ def history(plan: PlanName, namespace: Namespace = None, output: Output = "text"
         show_objects(decisions, output)
     elif decisions:
         console = screen()
-        console.print(rendered([*readable(decisions)], console.width))
+        shown = [*readable(decisions)]
+        console.print(rendered(shown, console.width))
+        if left_out := len(decisions) - len(shown):
+            fail(f"{left_out} of {len(decisions)} decisions cannot be read (another version?): see -o yaml", 0)
     else:
         fail(f"{plan}: nothing was decided yet", 0)
     return 0

@@ -27,7 +27,7 @@ from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views.evidence import Series, sparkline, with_evidence
 from rolloutplan.cli.views.why import read_plan
-from rolloutplan.cli.views.words import duration, line, next_commands, phase_text, undo_commands
+from rolloutplan.cli.views.words import duration, line, next_commands, phase_text, undo_commands, unreadable
 from rolloutplan.cluster.plans import view
 
 BAR: Final = 20
@@ -126,6 +126,8 @@ def _percent(share: str) -> float:
 
 
 def _waiting(plan: Plan) -> Iterator[Text]:
+    if words := unreadable(plan.status):
+        yield Text(words, "bold yellow")
     if plan.status.message:
         yield Text.assemble(_title("now"), line(plan.status.message))
     if plan.status.waiting_for:

@@ -15,7 +15,7 @@ from rolloutplan.api.status import Decision
 from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan, session
-from rolloutplan.cli.views.words import KINDS, duration, line, next_commands, phase_text, undo_commands
+from rolloutplan.cli.views.words import KINDS, duration, line, next_commands, phase_text, undo_commands, unreadable
 
 
 def why(plan: PlanName, namespace: Namespace = None, output: Output = "text") -> int:
@@ -39,7 +39,7 @@ async def read_plan(namespace: str | None, name: str) -> Plan:
 def rendered(plan: Plan, now: datetime) -> RenderableType:
     """The last decision, a paragraph for each question that is asked about it."""
     last = max(plan.status.decisions, key=lambda decision: decision.seq, default=None)
-    parts = [*_of_decision(last, now)] if last else [said("decided", "nothing yet")]
+    parts = [*_of_decision(last, now)] if last else [*_undecided(plan)]
     return Group(head(plan), *parts, *_onwards(plan))
 
 
@@ -61,8 +61,16 @@ def _of_decision(decision: Decision, now: datetime) -> Iterator[RenderableType]:
             yield said(title, text)
 
 
+def _undecided(plan: Plan) -> Iterator[RenderableType]:
+    """There is no decision; not where those that there are cannot be read."""
+    if not plan.status.damaged:
+        yield said("decided", "nothing yet")
+
+
 def _onwards(plan: Plan) -> Iterator[RenderableType]:
     status = plan.status
+    if words := unreadable(status):
+        yield said("status", words, "bold yellow")
     if status.message:
         yield said("now", status.message)
     if status.waiting_for:

@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from pydantic.alias_generators import to_camel
 from rich.text import Text
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
 from rolloutplan.api.printable import printable
-from rolloutplan.api.status import RUNNING, Kind, Phase
+from rolloutplan.api.status import RUNNING, Kind, Phase, Status
 
 STYLES: Final = {
     Phase.SUCCEEDED: "bold green",
@@ -50,6 +51,12 @@ class Need(StrEnum):
 def line(text: str) -> str:
     """A text of others on one line, without control characters and credentials."""
     return " ".join(printable(text).split())
+
+
+def unreadable(status: Status) -> str:
+    """What of a status cannot be read, and so is missing in a view; "" where all can."""
+    fields = ", ".join(map(to_camel, status.damaged))
+    return f"cannot be read: {fields} (another version?)" if fields else ""
 
 
 def phase_text(raw: object) -> Text:

@@ -265,3 +265,38 @@ def test_one_thing_is_asked_at_a_time(options: list[str]) -> None:
 )
 def test_names(old: str, new: str, given: str, image: str, name: str) -> None:
     assert next_name(old, new, given, image) == name
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('image: "registry', 'image: &img "registry'),
+        ('image: "registry', 'image: !!str "registry'),
+        ("weight: 100}", "weight: &all 100}"),
+    ],
+)
+def test_a_value_with_an_anchor_or_a_tag_is_not_changed(
+    before: str, after: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an alias elsewhere says would change with it, or be without its anchor."""
+    code, out, err = made(tmp_path, capsys, release("v1", "v2").replace(before, after), "--image", IMAGE)
+    assert (code, out) == (1, "")
+    assert "without an anchor" in err
+
+
+@pytest.mark.parametrize("image", ["", "a:{x}, y: z", 'a:1"\nfoo: bar', "a:1\x1b[2J", "&a"])
+def test_what_is_no_image_is_refused(image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        made(tmp_path, capsys, release("v1", "v2"), "--image", image)
+    assert ended.value.code == 2
+    assert "is no image" in capsys.readouterr().err
+
+
+def test_what_would_be_no_yaml_is_neither_printed_nor_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolloutplan.cli.next._joined", lambda _: "a: *gone\n")
+    code, out, err = made(tmp_path, capsys, release("v1", "v2"), "--image", IMAGE, "--write")
+    assert (code, out) == (1, "")
+    assert "no valid YAML" in err
+    assert (tmp_path / "release.yaml").read_text() == release("v1", "v2")

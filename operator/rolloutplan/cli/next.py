@@ -25,12 +25,14 @@ from rolloutplan.cli.objects import read_objects
 from rolloutplan.cli.options import Files
 from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.yaml_edit import Editor, at
-from rolloutplan.cli.yaml_read import parts
+from rolloutplan.cli.yaml_read import UnreadableError, documents, parts
 from rolloutplan.cluster.plans import COMMITTED_AT
 from rolloutplan.tools.objects.manifests import BackendFile, Objects, RouteFile
 from rolloutplan.tools.promql.queries import Finding
 
 REFUSED: Final = 1
+_IMAGE: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:/@+]*")
+"""The characters of an image: registry, repository, tag and digest."""
 _LABELS: Final = ("metadata.labels", "spec.selector", "spec.template.metadata.labels")
 _CONTAINERS: Final = ("containers", "initContainers")
 
@@ -61,6 +63,8 @@ def next_release(
     """
     if [image is not None, deployment is not None, live].count(True) != 1:
         raise typer.BadParameter("write --image IMAGE, --deployment FILE or --live")
+    if image is not None and not _IMAGE.fullmatch(image):
+        raise typer.BadParameter(f'"{image}" is no image: write it as registry/repository:tag')
     if write and (len(files) != 1 or files[0] == STANDARD_INPUT or Path(files[0]).is_dir()):
         raise typer.BadParameter("--write changes one file: name one that has all objects of the release")
     given = _Files.read(files)
@@ -69,6 +73,7 @@ def next_release(
     else:
         found = _deployment_in(deployment) if deployment is not None else None
         result = _Next(given, image or "", found, name or "").made()
+    _check_readable(result.text)
     for words in result.notes:
         fail(words, 0)
     if write:
@@ -76,6 +81,15 @@ def next_release(
     else:
         print(result.text, end="")
     return 0
+
+
+def _check_readable(text: str) -> None:
+    """Raise CliError where what was written is no valid YAML, so that it never replaces a file that is."""
+    try:
+        list(documents(text))
+    except UnreadableError as error:
+        words = f"the next release cannot be written: its line {error.place.line} is no valid YAML: {error}"
+        raise CliError(f"{words}: write these values without anchors", REFUSED) from None
 
 
 class _Result(NamedTuple):
@@ -104,7 +118,7 @@ class _Files:
         spec, problems = plans[0].checked
         if not isinstance(spec, PlanSpec):
             raise CliError(format_diagnostic(problems[0]), REFUSED)
-        editors = {each.file: Editor(each.text) for each in objects}
+        editors = {each.file: Editor(each.text, each.file) for each in objects}
         return cls(objects, plans[0], spec, read_objects(objects), editors)
 
     def named(self, kind: str, name: str) -> ParsedObject | None:
@@ -352,7 +366,7 @@ class _Next:
 
     def _copy(self, found: ParsedObject, place: tuple[int, int], sides: Sides) -> str:
         """The text of an object of the live version, as one of the next version."""
-        editor = Editor(found.text)
+        editor = Editor(found.text, found.file)
         words = sides.copied
         if found.kind == "Deployment":
             self._set_image(found, editor)

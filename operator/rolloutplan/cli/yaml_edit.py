@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import yaml
 
-from rolloutplan.cli.yaml_read import find
+from rolloutplan.cli.output import CliError
+from rolloutplan.cli.yaml_read import find, place_of_mark
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./@%]*(:[-A-Za-z0-9_./@%]+)*")
 """Texts that need no quotes, in flow style neither, unless YAML takes them for something else."""
@@ -21,16 +22,24 @@ _WORD: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9]*")
 
 @dataclass(slots=True)
 class Editor:
-    """The changes of one text, by their places in it."""
+    """The changes of one text, by their places in it; `file` is for messages."""
 
     text: str
+    file: str
     changes: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def set(self, node: yaml.Node | None, value: str | int) -> bool:
-        """Give a value another one; say whether it differs. A node that is none, or no single value, stays."""
+        """Give a value another one; say whether it differs. A node that is none, or no single value, stays.
+
+        Raises CliError for a value with an anchor or a tag, which would be lost, or be that of an alias elsewhere.
+        """
         if not isinstance(node, yaml.ScalarNode) or node.style in ("|", ">") or node.value == str(value):
             return False
         at = (node.start_mark.index, node.end_mark.index)
+        if self.text[at[0]] in "&!":
+            place = place_of_mark(node.start_mark)
+            words = f"{node.value} has an anchor or a tag here: write the value without an anchor or a tag"
+            raise CliError(f"{self.file}:{place.line}:{place.column}: {words}")
         self.changes[at] = _written(value, node.style or "")
         return True
 

@@ -66,3 +66,39 @@ def test_a_closed_pipe_ends_the_command_as_it_ends_other_programs() -> None:
     ran.stdout.close()
     assert (ran.wait(), ran.stderr.read()) == (141, b"")
     ran.stderr.close()
+
+
+SAYS = "m._run = lambda _: print('配') or 0"
+FAILS = "m._run = lambda _: m.fail('配', 3)"
+
+
+@pytest.mark.parametrize(
+    ("does", "redirected", "code"),
+    [
+        (SAYS, ">&-", 0),
+        (SAYS, "2>&-", 0),
+        (FAILS, "2>&-", 3),
+        (SAYS, ">/dev/full", 1),
+        (FAILS, "2>/dev/full", 1),
+        (FAILS, "2> >(exec true)", 141),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_output_that_cannot_be_written_ends_without_a_traceback(
+    does: str, redirected: str, code: int, encoding: str
+) -> None:
+    program = f"import sys, time; from rolloutplan.cli import main as m; {does}; time.sleep(0.2); sys.exit(m.main([]))"
+    ran = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {redirected}', sys.executable, program],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (ran.returncode, b"Traceback" in ran.stderr, b"Exception" in ran.stderr) == (code, False, False)
+
+
+def test_what_an_encoding_lacks_is_escaped() -> None:
+    program = f"import sys; from rolloutplan.cli import main as m; {SAYS}; sys.exit(m.main([]))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, env=environment)
+    assert (ran.returncode, ran.stdout) == (0, b"\\u914d\n")

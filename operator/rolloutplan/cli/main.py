@@ -7,9 +7,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import typer
 
@@ -25,6 +25,7 @@ _COMPLETION: Final = "_ROLLOUTPLAN_COMPLETE"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 refused, 141 a closed pipe."""
+    _make_writable()
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else [*arguments])
@@ -33,10 +34,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # who reads has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can fail at the exit
         return CLOSED_PIPE
     except OSError as error:
-        return fail(": ".join(str(part) for part in (error.filename, error.strerror) if part), 1)
+        with suppress(OSError):  # stderr may be what cannot be written
+            fail(": ".join(str(part) for part in (error.filename, error.strerror) if part), 1)
+        return 1
+    finally:
+        _let_go(sys.stdout)
+        _let_go(sys.stderr)
+
+
+def _make_writable() -> None:
+    """Open what the caller has closed, and escape the characters that an encoding lacks."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open to the exit
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go(stream: TextIO) -> None:
+    """Drop what cannot be written, so that nothing fails at the exit of Python, which has an exit code of its own."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def complete() -> int:

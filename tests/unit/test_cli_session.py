@@ -10,8 +10,8 @@ import pytest
 
 from rolloutplan.api.command import ANNOTATION, Command, Verb, read_command
 from rolloutplan.cli import session as cli_session
-from rolloutplan.cli.sending import Answer, Outcome, Sending, Target
-from rolloutplan.cli.session import Session
+from rolloutplan.cli.sending import Answer, Outcome, Sending, Target, _answer
+from rolloutplan.cli.session import Session, explain
 from rolloutplan.cluster.client import Api, ApiError, Raw
 from rolloutplan.cluster.paths import PLANS
 
@@ -194,3 +194,27 @@ def test_a_hundred_plans_answer() -> None:
 
 def test_who_does_not_wait_is_told_that_it_was_sent() -> None:
     assert {answer.outcome for answer in sent({"a": "Paused", "b": None}, wait=0).values()} == {Outcome.SENT}
+
+
+@pytest.mark.parametrize(
+    ("user", "namespace", "granted"),
+    [
+        ("eve", "shop", "--user=eve"),
+        ("eve; rm -rf ~", "shop", "--user='eve; rm -rf ~'"),
+        ("$(id)", "shop", "--user='$(id)'"),
+        ("eve", "$(id)", "-n '$(id)' --role="),
+        ("system:serviceaccount:ci:bot", "shop", "--serviceaccount=ci:bot"),
+        ("system:serviceaccount:ci:`id`", "shop", "--serviceaccount=ci:'`id`'"),
+        ("eve\nrolloutplan: all is well", "shop", "--user=NAME (NAME is the user's name"),
+        ("https://eve:secret@idp", "shop", "--user=NAME (NAME is the user's name"),
+    ],
+)
+def test_the_line_that_grants_a_right_can_be_pasted(user: str, namespace: str, granted: str) -> None:
+    rights = f'User "{user}" cannot patch resource "rolloutplans" in API group "rolloutplan.dev"'
+    assert granted in explain(ApiError(403, "Forbidden", f'{rights} in the namespace "{namespace}"'))
+
+
+def test_an_answer_is_one_line() -> None:
+    """Else a note could look like the answer of another plan."""
+    decision = {"reason": "Paused", "note": "a\nshop/b: Paused"}
+    assert _answer(Target("shop", "a"), decision).words == "a shop/b: Paused"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from io import StringIO
 from typing import Any
@@ -46,6 +47,7 @@ from tests.situations import (
 from tests.world import World
 
 WIDTHS = (40, 80, 120)
+COMMAND = re.compile("  (rolloutplan|kubectl) ")
 HOSTILE = "[red]:bomb:[/red]\x1b[2J\x07\r\n配布計画\u202e" + "x" * 60
 GUARD = make_hypothesis(parse_is("> 5%"), "fail")
 
@@ -58,7 +60,9 @@ def plan_of(world: World, **spec: Any) -> Plan:
 
 def shown(plan: Plan, now: datetime, width: int) -> list[str]:
     out = StringIO()
-    Console(file=out, width=width, highlight=False, markup=False, emoji=False).print(triage.rendered(plan, now, width))
+    Console(file=out, width=width, highlight=False, markup=False, emoji=False).print(
+        triage.rendered(plan, now, width), crop=False
+    )
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
@@ -104,12 +108,12 @@ def test_every_command_on_the_screen_is_carried_out(name: str) -> None:
     world = ALL[name]()
     for way in ways_of(plan_of(world)):
         for typed in way.commands:
-            program, verb, plan, *options = typed.split()
+            program, verb, option, namespace, plan, *options = typed.split()
             if (program, verb) in {("kubectl", "edit"), ("rolloutplan", "undo")}:
                 continue  # no command to the operator
-            assert (program, plan, options[:2]) == ("rolloutplan", world.name, ["-n", "ns"])
+            assert (program, option, namespace, plan) == ("rolloutplan", "-n", "ns", world.name)
             told = world.twin()
-            told.say(" ".join((verb, "t-1", *options[2:])))
+            told.say(" ".join((verb, "t-1", *options)))
             told.settle()
             answers = [each for each in told.trail.values() if each.token == "t-1"]
             assert [each.reason for each in answers if each.reason == "CommandRejected"] == [], answers[-1].note
@@ -142,7 +146,7 @@ def test_the_three_ways_on(name: str) -> None:
 def test_what_was_believed_seen_and_paid(width: int) -> None:
     plan, world = counting(pack(GUARD, step(GUARD, start(GUARD), CountDelta(1200, 3))), runbook="https://wiki/checkout")
     lines = shown(plan, world.now, width)
-    assert [line for line in lines if cell_len(line) > width] == []
+    assert [line for line in lines if cell_len(line) > width and not COMMAND.match(line)] == []
     said = " ".join(" ".join(lines).split())
     stage = world.status.stage
     assert stage is not None
@@ -154,7 +158,7 @@ def test_what_was_believed_seen_and_paid(width: int) -> None:
         "cost so far 11m with traffic, 11m at this stage, 60s on hold, now 5%",
         "1200 requests, 3 of them bad, as errors counts",
         triage.QUESTION,
-        'Persist go on all the same rolloutplan resume plan -n ns --reason "..."',
+        'Persist go on all the same rolloutplan resume -n ns plan --reason "..."',
         "Kill restore the old weights now and end the run",
         "runbook https://wiki/checkout",
     )
@@ -208,7 +212,7 @@ def test_texts_of_others_are_shown_and_not_obeyed(phase: str, width: int) -> Non
         },
     }
     lines = shown(Plan(evil), datetime.fromisoformat("2026-03-01T09:30:00Z"), width)
-    assert all(line.isprintable() and cell_len(line) <= width for line in lines)
+    assert all(line.isprintable() and (cell_len(line) <= width or COMMAND.match(line)) for line in lines)
     assert "[red]" in " ".join(lines)
 
 

@@ -62,6 +62,23 @@ def test_a_wrong_call_is_answered_in_plain_words(
     assert said.splitlines()[-1].endswith("--help explains it")
 
 
+@pytest.mark.parametrize(
+    "arguments", [["\x1b[2J"], ["lint", "--\x1b[2J"], ["undo", "a", "\x1b[2J"], ["pause", "\x1b[2J"]]
+)
+def test_what_was_typed_is_shown_and_not_obeyed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\x1b" not in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    "command", [["pause", "--all"], ["approve", "--all"], ["list"], ["tail"], ["record"]], ids=" ".join
+)
+@pytest.mark.parametrize("selector", ["", " "])
+def test_an_empty_selector_does_not_select_everything(
+    command: list[str], selector: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "-l/--selector: the selector is empty" in refused(capsys, *command, "-l", selector)
+
+
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys)
     assert said.startswith("usage: ")

@@ -1,6 +1,7 @@
 """What a person looks at, at each width, whatever stands in the objects."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -12,7 +13,7 @@ from rich.console import Console, RenderableType
 from rolloutplan.api.record import read_record
 from rolloutplan.api.status import Phase, read_status
 from rolloutplan.cli.session import Plan
-from rolloutplan.cli.views import decisions, history, plans, records, status, tail, why
+from rolloutplan.cli.views import decisions, history, plans, records, status, tail, triage, why
 from rolloutplan.cli.views.evidence import KEPT, sparkline, with_evidence
 from rolloutplan.cli.views.words import Need, need_of, next_commands, undo_commands
 from rolloutplan.cluster.client import Raw
@@ -21,6 +22,7 @@ from tests.refusals import PLAN
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 WIDTHS = (40, 80, 120)
 HOSTILE = "[red]:bomb:[/red]\x1b[2J\x07\r\n配布計画\u202e" + "x" * 60
+COMMAND = re.compile("  (rolloutplan|kubectl) ")
 UNDO = "kubectl patch httproute.gateway.networking.k8s.io checkout -n shop ..."
 
 
@@ -77,11 +79,11 @@ NEW = plan("news-v1", "Pending")
 
 
 def shown(view: RenderableType, width: int) -> list[str]:
-    """The lines of a view, which are never wider than the screen."""
+    """The lines of a view, which are never wider than the screen, except for commands that are copied."""
     out = StringIO()
-    Console(file=out, width=width, highlight=False, markup=False, emoji=False).print(view)
+    Console(file=out, width=width, highlight=False, markup=False, emoji=False).print(view, crop=False)
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
-    assert [line for line in lines if cell_len(line) > width] == []
+    assert [line for line in lines if cell_len(line) > width and not COMMAND.match(line)] == []
     return lines
 
 
@@ -117,10 +119,10 @@ def test_who_has_to_do_something(raw: Raw, need: Need) -> None:
 
 
 def test_the_next_commands_are_those_that_the_operator_names() -> None:
-    assert next_commands(APPROVAL) == ['rolloutplan approve cart-v7 -n shop --seal 0a1b2c --reason "..."']
+    assert next_commands(APPROVAL) == ['rolloutplan approve -n shop cart-v7 --seal 0a1b2c --reason "..."']
     undecided = plan(phase="Held", waitingFor="a decision of the predicates, or `resume`, `skip` or `rm -rf /`")
     assert [each.split()[1] for each in next_commands(undecided)] == ["resume", "skip"]
-    assert next_commands(BACK) == ['rolloutplan retry checkout-v2 -n shop --reason "..."']
+    assert next_commands(BACK) == ['rolloutplan retry -n shop checkout-v2 --reason "..."']
     assert [next_commands(each) for each in (WORKING, DONE, FROZEN)] == [[], [], []]
 
 
@@ -167,6 +169,13 @@ def test_the_list_at_each_width() -> None:
     ]
 
 
+def test_one_long_name_hides_nothing_of_the_other_plans() -> None:
+    said = shown(plans.rendered([plan("x" * 253), APPROVAL], NOW, 80), 80)
+    assert said[1].startswith(f"{'x' * 31}…  Judging")
+    assert said[2].split()[:2] == ["cart-v7", "Held"]
+    assert said[2].split("  ")[-1].strip().startswith("`approve`")
+
+
 def test_nothing_is_cut_where_nobody_looks() -> None:
     long = plan(waitingFor="w" * 250)
     assert "w" * 250 in plans.rendered([long], NOW, None).plain
@@ -190,7 +199,7 @@ def test_the_last_decision_in_sentences(width: int) -> None:
         "expected not (errors > 5%)",
         "observed errors 6.28% (> 5%): Tripped",
         "because a guard that trips ends the run",
-        'go on rolloutplan retry checkout-v2 -n shop --reason "..."',
+        'go on rolloutplan retry -n shop checkout-v2 --reason "..."',
     ):
         assert part in said
 
@@ -198,7 +207,7 @@ def test_the_last_decision_in_sentences(width: int) -> None:
 def test_a_run_under_way_can_be_ended_and_a_plan_without_decisions_is_no_fault() -> None:
     said = words(why.rendered(Plan(WORKING), NOW))
     assert "decided nothing yet" in said
-    assert 'undo rolloutplan abort search-v4 -n shop --reason "..."' in said
+    assert 'undo rolloutplan abort -n shop search-v4 --reason "..."' in said
 
 
 DAMAGED = plan(decisions=[{**TRIPPED, "kind": "Teleport"}], seq=7, planHash=[])
@@ -303,11 +312,13 @@ TREE = """\
 shop/checkout-v2  Judging Soaking
 checkout-v1 -> checkout-v2  run 1
 v2's read cache serves over 90% of reads, and no request gets slower
-├── weight: ██░░░░░░░░░░░░░░░░░░ 10% asked, 9.8% measured
-├── now: ramp-w10 is soaking
-├── waits for: the end of the soak, and all predicates to be decided
-├── undo: rolloutplan abort checkout-v2 -n shop --reason "..."
-├── by hand: rolloutplan undo checkout-v2 -n shop
+now: ramp-w10 is soaking
+waits for: the end of the soak, and all predicates to be decided
+undo:
+  rolloutplan abort -n shop checkout-v2 --reason "..."
+by hand:
+  rolloutplan undo -n shop checkout-v2
+weight: ██░░░░░░░░░░░░░░░░░░ 10% asked, 9.8% measured
 ├── ✔ canary 5%  Proved
 ├── ● ramp-w10 10%  Undecided  soak 3m left  deadline 30m left
 │   ├── ✔ guard errors  0.2% (> 5%)  Clear  █▁  1200 samples
@@ -375,10 +386,34 @@ def test_the_evidence_is_that_of_decisions_of_the_run_and_of_the_present() -> No
         ([-2, 5], "▁█"),
         ([9, 9, 0, 1], "█▁▂"),
         ([1, 1e300], "▁█"),
+        ([-1e308, 1e308, 0], "▁█▅"),
+        ([5e-324, 0], "▁▁"),
     ],
 )
 def test_a_sparkline_has_the_last_values(values: list[float], line: str) -> None:
     assert sparkline(values, 3) == line
+
+
+@pytest.mark.parametrize(
+    ("share", "full"), [("nan%", 0), ("-5%", 0), ("x%", 0), ("1e999%", 20), ("1.7e308%", 20), ("55%", 11)]
+)
+def test_a_weight_that_is_no_share_is_no_fault(share: str, full: int) -> None:
+    assert words(tree(plan(weights={"desired": share}))).count("█") == full
+
+
+def test_a_value_that_is_too_large_for_a_number_is_no_evidence() -> None:
+    found = read_status({"predicates": [{"name": "p", "role": "guard", "value": "1e999", "at": instant(0)}]})
+    assert with_evidence({}, found) == {}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_command_is_copied_whole_at_every_width(width: int) -> None:
+    raw = {**BACK, "metadata": {"namespace": "shop", "name": "v" * 150}}
+    typed = f'  rolloutplan retry -n shop {"v" * 150} --reason "..."'
+    for view in (why.rendered(Plan(raw), NOW), tree(raw, width), triage.rendered(Plan(raw), NOW, width)):
+        assert typed in shown(view, width)
+    cut = shown(status.rendered(Plan(raw), {}, NOW, width, live=True), width)
+    assert [line for line in cut if line.startswith("  rolloutplan retry") and line.endswith("…")], "the cut is seen"
 
 
 # ---- record ----------------------------------------------------------------------------------------------------------

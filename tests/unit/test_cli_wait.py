@@ -245,6 +245,15 @@ def test_decisions_go_to_stderr_as_they_come_and_the_end_is_one_line(
     assert {"outcome": "Met", "phase": "Succeeded", "run": 3}.items() <= json.loads(said.out).items()
 
 
+def test_the_end_is_one_line_whatever_the_message_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for phase in ("Succeeded", "RolledBack"):
+        waited(monkeypatch, [raw(phase, message="said\nshop/other: Succeeded")])
+        said = capsys.readouterr()
+        assert (said.out + said.err).count("\n") == 1
+
+
 def test_a_timeout_says_where_the_plan_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     waited(monkeypatch, [HELD])
     assert capsys.readouterr().err == (

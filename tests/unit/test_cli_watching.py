@@ -135,6 +135,12 @@ def test_nothing_is_lost_or_told_twice_where_the_watch_breaks(watch: Watch, faul
     assert [line for line in lines if line.startswith("connection lost, retrying")]
 
 
+def test_colours_make_no_terminal_of_a_pipe(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    _, lines, _ = watch(ApiServer([plan(1, "Succeeded")], []))
+    assert "\x1b[?1049h" not in "".join(lines)
+
+
 def test_a_plan_that_is_deleted_ends_the_watch(watch: Watch) -> None:
     gone = {"type": "DELETED", "object": plan(2)}
     assert watch(ApiServer([plan(1)], [[gone]]))[::2] == (1, "rolloutplan: shop/checkout-v2 was deleted\n")

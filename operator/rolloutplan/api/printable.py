@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() or each == "\n" else " " for each in text)
 
 
+def line(text: str) -> str:
+    """The same on one line."""
+    return " ".join(printable(text).split())
+
+
 def masked(text: str) -> str:
     """The text without the user and password of URLs, and without what follows the words of an Authorization header."""
     if "://" in text:

@@ -12,7 +12,7 @@ import typer
 
 from rolloutplan.api.command import Command, CommandError, Verb
 from rolloutplan.api.text_format import DNS_LABEL
-from rolloutplan.cli.options import Namespace, plan_argument, reads, seconds
+from rolloutplan.cli.options import Namespace, plan_argument, reads, seconds, selector_option
 from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.screen import Format, Output, show_objects
 from rolloutplan.cli.sending import Answer, Outcome, Sending, Target
@@ -26,7 +26,7 @@ Plans: TypeAlias = Annotated[list[str] | None, plan_argument("the plans' names; 
 All: TypeAlias = Annotated[bool, typer.Option("--all", help="all plans of the namespace, in place of names")]
 Selector: TypeAlias = Annotated[
     str | None,
-    typer.Option("-l", "--selector", metavar="SELECTOR", help="with --all: those with these labels"),
+    selector_option("with --all: those with these labels"),
 ]
 Everywhere: TypeAlias = Annotated[bool, typer.Option("-A", "--all-namespaces", help="with --all: of all namespaces")]
 Reason: TypeAlias = Annotated[
@@ -118,8 +118,8 @@ class _Chosen:
             raise typer.BadParameter("PLAN is missing: name a plan, or write --all for all of the namespace")
         if self.names and self.every:
             raise typer.BadParameter("give names or --all, not both")
-        if not self.every and (self.selector or self.everywhere):
-            raise typer.BadParameter(f"{'-l' if self.selector else '-A'} is only for --all")
+        if not self.every and (self.selector is not None or self.everywhere):
+            raise typer.BadParameter(f"{'-A' if self.selector is None else '-l'} is only for --all")
         if self.namespace and self.everywhere:
             raise typer.BadParameter("give -n or -A, not both")
 
@@ -127,7 +127,7 @@ class _Chosen:
         """Find them. Raises CliError where there are none."""
         if self.names:
             return [Target(cluster.namespace, name) for name in dict.fromkeys(self.names)]
-        found = [Target(plan.namespace, plan.name) for plan in await cluster.plans(self.selector or "")]
+        found = [Target(plan.namespace, plan.name) for plan in await cluster.plans(self.selector)]
         if not found:
             where = f"namespace {cluster.namespace}" if cluster.namespace else "the cluster"
             raise CliError(f"no plan of {where} is selected: see kubectl get rolloutplans -A --show-labels")

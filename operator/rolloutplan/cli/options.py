@@ -76,6 +76,18 @@ def plan_argument(words: str, metavar: str = "PLAN") -> Any:
 Namespace: TypeAlias = Annotated[str | None, namespace_option("its namespace (default: the kubeconfig's)")]
 PlanName: TypeAlias = Annotated[str, plan_argument("the plan's name")]
 
+
+def selector_option(words: str) -> Any:
+    """The option that selects by labels. An empty one, as of a variable that is not set, would select everything."""
+    return typer.Option("-l", "--selector", metavar="SELECTOR", parser=reads(_selector), help=words)
+
+
+def _selector(text: str) -> str:
+    if not text.strip():
+        raise ValueError("the selector is empty: write labels, such as team=checkout, or leave it out")
+    return text
+
+
 # ---- files of plans --------------------------------------------------------------------------------------------------
 
 Files: TypeAlias = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rolloutplan.api.printable import printable
+from rolloutplan.api.printable import line
 
 
 class CliError(Exception):
@@ -16,6 +16,6 @@ class CliError(Exception):
 
 
 def fail(words: str, code: int) -> int:
-    """Say what went wrong, without what a terminal would take for commands of its own; return the exit code."""
-    sys.stderr.write(f"rolloutplan: {printable(words)}\n")
+    """Say in one line what went wrong, whatever stands in the words of others; return the exit code."""
+    sys.stderr.write(f"rolloutplan: {line(words)}\n")
     return code

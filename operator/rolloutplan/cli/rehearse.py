@@ -282,7 +282,7 @@ def _show(plan: _Plan, went: Rehearsed, given: _Given, expect: str | None) -> No
     ended = Plan({**raw, "status": status_patch({}, went.status)})
     console.print(rendered_decisions(decisions, console.width, since=went.started))
     console.print()
-    console.print(rendered_plan(ended, with_evidence({}, went.status), went.ended, console.width))
+    console.show(rendered_plan(ended, with_evidence({}, went.status), went.ended, console.width))
     console.print()
     console.print(printable("\n".join(_notes(plan, went, given, expect))))
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn, TypeAlias
 
 import typer
 import yaml
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from rolloutplan.api import safe_get
 
@@ -27,6 +27,15 @@ Output: TypeAlias = Annotated[Format, typer.Option("-o", "--output", help="text 
 
 class Screen(Console):
     """A console of rich. A closed pipe ends the command as everywhere else: main.py catches BrokenPipeError."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person looks at it. FORCE_COLOR asks for colours, and makes no terminal of a pipe."""
+        return self.file.isatty()
+
+    def show(self, view: RenderableType) -> None:
+        """Print a view. A command in it may be longer than a line: the terminal breaks it, and a copy has no breaks."""
+        self.print(view, crop=False)
 
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import ANNOTATION, SENDER, Command, answer_to, write_command
-from rolloutplan.api.printable import printable
+from rolloutplan.api.printable import line
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.cli.output import CliError
 from rolloutplan.cli.session import Session, explain
@@ -187,6 +187,6 @@ def _seq(decision: Raw) -> int:
 
 def _answer(target: Target, decision: Raw, before: str = "") -> Answer:
     reason = safe_get.text(decision, "reason")
-    words = f"{before}{printable(safe_get.text(decision, 'note') or reason)}"
+    words = f"{before}{line(safe_get.text(decision, 'note') or reason)}"
     outcome = Outcome.REFUSED if reason == EventReason.COMMAND_REJECTED else Outcome.DONE
     return Answer(target, outcome, words, reason)

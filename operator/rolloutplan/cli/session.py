@@ -12,9 +12,11 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from shlex import quote
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import line
 from rolloutplan.api.status import Status, read_status
 from rolloutplan.cli.output import CliError
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
@@ -78,7 +80,7 @@ class Session:
         request = self.api.patch(path(kind, self.namespace, name), body, field_manager=FIELD_MANAGER)
         return await self._of_name(kind, name, request)
 
-    async def objects(self, kind: Kind, selector: str = "") -> list[Raw]:
+    async def objects(self, kind: Kind, selector: str | None = None) -> list[Raw]:
         """Read all objects, or those that a label selector selects. Raises ApiError."""
         found, _ = await self._read(kind, "", selector)
         return found
@@ -96,7 +98,7 @@ class Session:
                 raise
             return None
 
-    async def plans(self, selector: str = "") -> list[Plan]:
+    async def plans(self, selector: str | None = None) -> list[Plan]:
         """Read all plans, or those that a label selector selects, by namespace and name. Raises ApiError."""
         found = map(Plan, await self.objects(PLANS, selector))
         return sorted(found, key=lambda plan: (plan.namespace, plan.name))
@@ -105,7 +107,7 @@ class Session:
         self,
         kind: Kind,
         name: str = "",
-        selector: str = "",
+        selector: str | None = None,
         *,
         since: Raw | None = None,
         lost: Callable[[ApiError], None] = lambda _: None,
@@ -136,17 +138,17 @@ class Session:
             read, version, pause = await self._read_again(kind, name, selector, pause, lost)
             found()
 
-    async def _read(self, kind: Kind, name: str, selector: str) -> tuple[list[Raw], str]:
+    async def _read(self, kind: Kind, name: str, selector: str | None) -> tuple[list[Raw], str]:
         """Read one object or a list; return it with the version at which a watch goes on."""
         if name:
             raw = await self.api.get(path(kind, self.namespace, name))
             return [raw], _version(raw)
-        query: dict[str, Any] = {"labelSelector": selector} if selector else {}
+        query: dict[str, Any] = {} if selector is None else {"labelSelector": selector}
         raw = await self.api.list(path(kind, self.namespace), **query)
         return [each for each in safe_get.items(raw, "items") if isinstance(each, dict)], _version(raw)
 
     async def _read_again(
-        self, kind: Kind, name: str, selector: str, pause: float, lost: Callable[[ApiError], None]
+        self, kind: Kind, name: str, selector: str | None, pause: float, lost: Callable[[ApiError], None]
     ) -> tuple[list[Raw], str, float]:
         """Read until the API server answers, with longer and longer pauses; one object that is gone is none."""
         while True:
@@ -159,10 +161,11 @@ class Session:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _events(self, kind: Kind, name: str, selector: str, version: str) -> AsyncGenerator[Raw]:
+    def _events(self, kind: Kind, name: str, selector: str | None, version: str) -> AsyncGenerator[Raw]:
         query = {"resourceVersion": version, "fieldSelector": f"metadata.name={name}" if name else ""}
-        query |= {"labelSelector": selector}
         asked: dict[str, Any] = {key: text for key, text in query.items() if text}
+        if selector is not None:
+            asked["labelSelector"] = selector
         return self.api.stream(path(kind, self.namespace), within=WITHIN, **asked)
 
     async def _of_name(self, kind: Kind, name: str, request: Awaitable[Raw]) -> Raw:
@@ -221,16 +224,23 @@ def _forbidden(message: str) -> str:
     if not (found := _FORBIDDEN.search(message)):
         return f"not allowed: {message}"
     user, verb, resource, namespace = found["user"], found["verb"], found["resource"], found["namespace"]
-    account = _ACCOUNT.fullmatch(user)
-    subject = f"--serviceaccount={account[1]}:{account[2]}" if account else f"--user={user}"
     full = f"{resource}.{found['group']}" if found["group"] else resource
     verbs = ",".join(dict.fromkeys(("get", "list", "watch", verb)))
-    name = f"rolloutplan-{verb}-{resource}"
-    kind, where = ("role", f" -n {namespace}") if namespace else ("clusterrole", "")
+    name = quote(f"rolloutplan-{verb}-{resource}")
+    kind, where = ("role", f" -n {quote(namespace)}") if namespace else ("clusterrole", "")
     at = f"in namespace {namespace}" if namespace else "in all namespaces (-n names one)"
-    create = f"kubectl create {kind} {name}{where} --verb={verbs} --resource={full}"
-    bind = f"kubectl create {kind}binding {name}{where} --{kind}={name} {subject}"
+    create = f"kubectl create {kind} {name}{where} --verb={verbs} --resource={quote(full)}"
+    bind = f"kubectl create {kind}binding {name}{where} --{kind}={name} {_subject(user)}"
     return f"{user} may not {verb} {full} {at}: whoever may grant it runs {create} && {bind}"
+
+
+def _subject(user: str) -> str:
+    """Who is given the right, as kubectl takes it."""
+    if account := _ACCOUNT.fullmatch(user):
+        return f"--serviceaccount={quote(account[1])}:{quote(account[2])}"
+    if line(user) != user:
+        return "--user=NAME (NAME is the user's name, which cannot be shown here as it is)"
+    return f"--user={quote(user)}"
 
 
 def _is_missing(error: ApiError, name: str) -> bool:

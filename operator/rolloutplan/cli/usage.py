@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from rolloutplan import __version__
+from rolloutplan.api.printable import printable
 
 _CHOICE: Final = ("Value error, '", "' is not one of ")
 """Where the message about a choice has the given text, and before the names: these contain none of it."""
@@ -216,7 +217,7 @@ def wrong_call(error: typer.TyperException, name: str) -> str:
     if words.startswith("usage: "):
         return f"{words}\n"
     program = ctx.command_path if ctx is not None else name
-    return f"{program}: {_plain(words, ctx)}\n{program} --help explains it\n"
+    return printable(f"{program}: {_plain(words, ctx)}\n{program} --help explains it\n")
 
 
 def _plain(words: str, ctx: Any) -> str:

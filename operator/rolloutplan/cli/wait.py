@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import typer
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.printable import printable
+from rolloutplan.api.printable import line
 from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.record import RunOutcome, read_record
@@ -108,7 +108,7 @@ def wait(
     elif code:
         fail(f"{found.namespace}/{found.name}: {end.words}", code)
     else:
-        print(printable(f"{found.namespace}/{found.name}: {end.words}"))
+        print(line(f"{found.namespace}/{found.name}: {end.words}"))
     return code
 
 

@@ -11,6 +11,8 @@ from rich.text import Text
 GAP: Final = 2
 LEAST: Final = 12
 """Columns of the terminal that the last column gets, unless others are left out for it."""
+FIRST: Final = 0.4
+"""Of a width that is not enough, the most that the first column gets: one long name must not hide the rest."""
 Row: TypeAlias = Mapping[str, Text]
 
 
@@ -21,6 +23,8 @@ def columns(titles: Sequence[str], rows: Sequence[Row], width: int | None, drop:
     """
     kept = [title for title in titles if title == titles[0] or any(row[title].plain for row in rows)]
     widths = {title: max([len(title), *(cell_len(row[title].plain) for row in rows)]) for title in kept}
+    if width is not None and _narrowest(widths) > width:
+        widths[titles[0]] = min(widths[titles[0]], int(width * FIRST))
     for title in drop:
         if width is not None and title in widths and _narrowest(widths) > width:
             del widths[title]
@@ -37,7 +41,9 @@ def _line(row: Row, widths: Mapping[str, int], width: int | None) -> Text:
     made = Text()
     *first, last = widths
     for title in first:
-        made.append_text(row[title]).append(" " * (widths[title] - cell_len(row[title].plain) + GAP))
+        cell = row[title].copy()
+        cell.truncate(widths[title], overflow="ellipsis", pad=True)
+        made.append_text(cell).append(" " * GAP)
     made.append_text(row[last])
     made.rstrip()
     if width is not None and cell_len(made.plain) > width:

@@ -10,9 +10,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rolloutplan.api.printable import line
 from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.status import Decision
-from rolloutplan.cli.views.words import KINDS, line
+from rolloutplan.cli.views.words import KINDS
 
 NARROW: Final = 100
 """Columns below which a decision takes two lines: one with its fields, one with its note."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Final, TypeAlias
 
 from rolloutplan.api.status import Status
@@ -23,8 +24,8 @@ def with_evidence(series: Series, status: Status) -> Series:
     made = {name: dict(values) for name, values in series.items()}
     found = [(each.predicate, each.at, each.value) for each in told]
     for name, at, value in (*found, *((each.name, each.at, each.value) for each in status.predicates)):
-        if at is not None and (number := _NUMBER.match(value)):
-            made.setdefault(name, {})[at] = float(number[0])
+        if at is not None and (written := _NUMBER.match(value)) and isfinite(number := float(written[0])):
+            made.setdefault(name, {})[at] = number
     return {name: dict(sorted(values.items())[-KEPT:]) for name, values in made.items()}
 
 
@@ -33,6 +34,6 @@ def sparkline(values: Sequence[float], width: int) -> str:
     shown = values[-width:]
     if len(values) < 2 or not shown:
         return ""
-    least, most = min(shown), max(shown)
-    step = (most - least) / (len(_BARS) - 1)
-    return "".join(_BARS[round((value - least) / step) if step else 0] for value in shown)
+    halves = [value / 2 for value in shown]  # the difference of two floats may be no float
+    least, span = min(halves), max(halves) - min(halves)
+    return "".join(_BARS[round((half - least) / span * (len(_BARS) - 1)) if span else 0] for half in halves)

@@ -11,12 +11,13 @@ import typer
 from rich.text import Text
 
 from rolloutplan.api import safe_get
-from rolloutplan.cli.options import Namespace
+from rolloutplan.api.printable import line
+from rolloutplan.cli.options import Namespace, selector_option
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import session
 from rolloutplan.cli.views.columns import Row, columns
-from rolloutplan.cli.views.words import Need, age, line, need_of, phase_text
+from rolloutplan.cli.views.words import Need, age, need_of, phase_text
 from rolloutplan.cluster.client import Raw
 from rolloutplan.cluster.paths import PLANS
 
@@ -28,13 +29,11 @@ LONGEST: Final = 300
 _ORDER: Final = {need: place for place, need in enumerate(Need)}
 
 Everywhere: TypeAlias = Annotated[bool, typer.Option("-A", "--all-namespaces", help="of all namespaces")]
-Selector: TypeAlias = Annotated[
-    str, typer.Option("-l", "--selector", metavar="SELECTOR", help="those with these labels")
-]
+Selector: TypeAlias = Annotated[str | None, selector_option("those with these labels")]
 
 
 def list_plans(
-    namespace: Namespace = None, everywhere: Everywhere = False, selector: Selector = "", output: Output = "text"
+    namespace: Namespace = None, everywhere: Everywhere = False, selector: Selector = None, output: Output = "text"
 ) -> int:
     """First come those for which a person has to decide, then what has to be repaired, then the rest.
 
@@ -47,7 +46,7 @@ def list_plans(
         show_objects(found, output)
     elif found:
         console = screen()
-        width = console.width if console.is_terminal else None
+        width = console.width if console.is_watched else None
         console.print(rendered(found, datetime.now(UTC), width, everywhere=everywhere), soft_wrap=True)
     else:
         place = f"in namespace {where}; -A shows those of all namespaces" if where else "in the cluster"
@@ -61,7 +60,7 @@ def check(namespace: str | None, *, everywhere: bool) -> None:
         raise typer.BadParameter("give -n or -A, not both")
 
 
-async def _read(namespace: str | None, selector: str, *, everywhere: bool) -> tuple[str, list[Raw]]:
+async def _read(namespace: str | None, selector: str | None, *, everywhere: bool) -> tuple[str, list[Raw]]:
     async with session(namespace, everywhere=everywhere) as cluster:
         return cluster.namespace, await cluster.objects(PLANS, selector)
 

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import line
 from rolloutplan.api.record import (
     PLAN_LABEL,
     DoraFigures,
@@ -30,7 +31,7 @@ from rolloutplan.cli.session import Session, session
 from rolloutplan.cli.views import decisions
 from rolloutplan.cli.views.columns import Row, columns
 from rolloutplan.cli.views.plans import Everywhere, Selector, check
-from rolloutplan.cli.views.words import duration, line
+from rolloutplan.cli.views.words import duration
 from rolloutplan.cluster.client import Raw
 from rolloutplan.cluster.paths import RECORDS
 
@@ -46,7 +47,7 @@ def record(
     ] = None,
     namespace: Namespace = None,
     everywhere: Everywhere = False,
-    selector: Selector = "",
+    selector: Selector = None,
     output: Output = "text",
 ) -> int:
     """A record outlives its plan. Exit 0, 1 if there is none, or it cannot be read."""
@@ -55,7 +56,7 @@ def record(
         if run is not None:
             raise typer.BadParameter("--run is for the records of one plan: name it")
         return _list(namespace, selector, output, everywhere=everywhere)
-    if everywhere or selector:
+    if everywhere or selector is not None:
         raise typer.BadParameter(f"{'-A' if everywhere else '-l'} is for the list, without a plan")
     raw = asyncio.run(_one(namespace, plan, run))
     if output != "text":
@@ -69,7 +70,7 @@ def record(
 # ---- the list --------------------------------------------------------------------------------------------------------
 
 
-def _list(namespace: str | None, selector: str, output: Format, *, everywhere: bool) -> int:
+def _list(namespace: str | None, selector: str | None, output: Format, *, everywhere: bool) -> int:
     async def read() -> list[Raw]:
         async with session(namespace, everywhere=everywhere) as cluster:
             return await cluster.objects(RECORDS, selector)
@@ -79,7 +80,7 @@ def _list(namespace: str | None, selector: str, output: Format, *, everywhere: b
         show_objects(found, output)
     elif found:
         console = screen()
-        width = console.width if console.is_terminal else None
+        width = console.width if console.is_watched else None
         console.print(listed(found, width, everywhere=everywhere), soft_wrap=True)
     else:
         fail("there is no such record: one is written for each run, from its start", 0)

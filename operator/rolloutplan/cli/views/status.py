@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import line
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.spec import PlanSpec
@@ -26,8 +27,8 @@ from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views.evidence import Series, sparkline, with_evidence
-from rolloutplan.cli.views.why import read_plan
-from rolloutplan.cli.views.words import duration, line, next_commands, phase_text, undo_commands, unreadable
+from rolloutplan.cli.views.why import read_plan, typed
+from rolloutplan.cli.views.words import duration, next_commands, phase_text, undo_commands, unreadable
 from rolloutplan.cluster.plans import view
 
 BAR: Final = 20
@@ -73,17 +74,17 @@ def status(
         show_objects([found.raw], output, several=False)
     else:
         console = screen()
-        console.print(rendered(found, with_evidence({}, found.status), datetime.now(UTC), console.width))
+        console.show(rendered(found, with_evidence({}, found.status), datetime.now(UTC), console.width))
     return 0
 
 
-def rendered(plan: Plan, series: Series, now: datetime, width: int, notice: str = "") -> RenderableType:
+def rendered(
+    plan: Plan, series: Series, now: datetime, width: int, notice: str = "", *, live: bool = False
+) -> RenderableType:
     """The plan as a tree. `series` are the values of its predicates so far; `notice` is about the connection."""
-    tree = Tree(_head(plan, notice), guide_style="bright_black")
-    for node in (_weight(plan.status, width), *_waiting(plan), *_onwards(plan)):
-        tree.add(node)
+    tree = Tree(_weight(plan.status, width), guide_style="bright_black")
     _add_stages(tree, plan, series, now, width)
-    return tree
+    return Group(_head(plan, notice), *_waiting(plan), *_onwards(plan, live=live), tree)
 
 
 # ---- the plan --------------------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def _head(plan: Plan, notice: str) -> Text:
 def _weight(status: Status, width: int) -> Text:
     asked, measured = line(status.weights.desired) or "0%", line(status.weights.measured)
     size = BAR if width >= NARROW else BAR // 2
-    full = min(math.ceil(size * _percent(asked) / _SHARE), size)
+    full = math.ceil(size * _percent(asked) / _SHARE)
     made = Text.assemble(
         _title("weight"), ("█" * full, "cyan"), ("░" * (size - full), "bright_black"), f" {asked} asked"
     )
@@ -120,9 +121,10 @@ def _weight(status: Status, width: int) -> Text:
 
 def _percent(share: str) -> float:
     try:
-        return max(float(share.removesuffix("%")), 0) if share.endswith("%") else 0
+        percent = float(share.removesuffix("%")) if share.endswith("%") else 0.0
     except ValueError:
         return 0
+    return min(max(0.0, percent), _SHARE)  # in this order, NaN is 0
 
 
 def _waiting(plan: Plan) -> Iterator[Text]:
@@ -134,11 +136,9 @@ def _waiting(plan: Plan) -> Iterator[Text]:
         yield Text.assemble(_title("waits for"), line(plan.status.waiting_for))
 
 
-def _onwards(plan: Plan) -> Iterator[Text]:
-    for each in next_commands(plan.raw):
-        yield Text.assemble(_title("go on"), (each, "bold"))
-    for title, each in undo_commands(plan.raw).items():
-        yield Text.assemble(_title(title), each)
+def _onwards(plan: Plan, *, live: bool) -> Iterator[RenderableType]:
+    for title, each in (*(("go on", each) for each in next_commands(plan.raw)), *undo_commands(plan.raw).items()):
+        yield typed(f"{title}:", each, live=live)
     if runbook := line(safe_get.text(plan.raw, "spec", "runbook")):
         yield Text.assemble(_title("runbook"), runbook)
 

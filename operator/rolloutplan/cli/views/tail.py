@@ -13,12 +13,13 @@ import typer
 from rich.text import Text
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import line
 from rolloutplan.cli.options import Namespace
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.screen import Screen, screen
 from rolloutplan.cli.session import session
 from rolloutplan.cli.views.plans import Everywhere, Selector, check
-from rolloutplan.cli.views.words import KINDS, line
+from rolloutplan.cli.views.words import KINDS
 from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.cluster.paths import PLANS
 
@@ -64,7 +65,7 @@ class Cursor:
 def tail(
     namespace: Namespace = None,
     everywhere: Everywhere = False,
-    selector: Selector = "",
+    selector: Selector = None,
     last: Annotated[int, typer.Option(min=0, metavar="N", help="how many of those before now (default: 10)")] = LAST,
     output: Annotated[
         Literal["text", "json"], typer.Option("-o", "--output", help="text (the default), or an object a line")
@@ -79,7 +80,9 @@ def tail(
     return 0
 
 
-async def _follow(namespace: str | None, selector: str, last: int, printer: _Printer, *, everywhere: bool) -> None:
+async def _follow(
+    namespace: str | None, selector: str | None, last: int, printer: _Printer, *, everywhere: bool
+) -> None:
     cursor = Cursor()
     async with session(namespace, everywhere=everywhere) as cluster:
         printer.tell(before(cursor, await cluster.objects(PLANS, selector), last))

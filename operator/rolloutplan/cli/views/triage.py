@@ -18,6 +18,7 @@ from rich.text import Text
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
+from rolloutplan.api.printable import line
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import EDITABLE
 from rolloutplan.api.status import RUNNING, STARTING, Phase, PredicateStatus, Status
@@ -26,8 +27,8 @@ from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views.evidence import with_evidence
 from rolloutplan.cli.views.status import predicate, written
-from rolloutplan.cli.views.why import head, read_plan, said
-from rolloutplan.cli.views.words import command, duration, edit_command, line, next_commands, undo_commands
+from rolloutplan.cli.views.why import head, read_plan, said, to_copy, typed
+from rolloutplan.cli.views.words import command, duration, edit_command, next_commands, undo_commands
 from rolloutplan.cluster.client import Raw
 from rolloutplan.engine.run.jobs import is_scaling_old
 from rolloutplan.stats.sequential import counted
@@ -72,7 +73,7 @@ def triage(plan: PlanName, namespace: Namespace = None, output: Output = "text")
         show_objects([as_object(found, now)], output, several=False)
     else:
         console = screen()
-        console.print(rendered(found, now, console.width))
+        console.show(rendered(found, now, console.width))
     return 0
 
 
@@ -236,13 +237,14 @@ def _cost(status: Status, now: datetime) -> Iterator[RenderableType]:
 
 
 def _way(way: Way) -> RenderableType:
-    return Group(said(way.way, way.words), _below(*(Text(each, "bold") for each in way.commands)))
+    return Group(said(way.way, way.words), *map(to_copy, way.commands))
 
 
 def _without_operator(plan: Plan) -> Iterator[RenderableType]:
-    for title, text in (("by hand", _by_hand(plan.raw)), ("runbook", safe_get.text(plan.raw, "spec", "runbook"))):
-        if text:
-            yield said(title, text)
+    if by_hand := _by_hand(plan.raw):
+        yield typed("by hand", by_hand)
+    if runbook := safe_get.text(plan.raw, "spec", "runbook"):
+        yield said("runbook", runbook)
 
 
 def _below(*lines: Text) -> RenderableType:

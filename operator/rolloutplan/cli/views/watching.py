@@ -12,13 +12,14 @@ from typing import Final, TypeAlias
 from rich.live import Live
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import line
 from rolloutplan.api.status import Phase, PredicateStatus, Status
 from rolloutplan.cli.output import CliError
 from rolloutplan.cli.screen import Screen, screen
 from rolloutplan.cli.session import Plan, Session, session
 from rolloutplan.cli.views.evidence import Series, with_evidence
 from rolloutplan.cli.views.status import rendered
-from rolloutplan.cli.views.words import is_stalled, line
+from rolloutplan.cli.views.words import is_stalled
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.cluster.paths import PLANS
 
@@ -59,8 +60,8 @@ async def watch_plan(namespace: str | None, name: str) -> int:
         seen, console = Seen(await cluster.plan(name)), screen()
         with shown(console) as show:
             await _follow(cluster, name, seen, show)
-        if console.is_terminal:  # the live screen is gone
-            console.print(rendered(seen.plan, seen.series, datetime.now(UTC), console.width))
+        if console.is_watched:  # the live screen is gone
+            console.show(rendered(seen.plan, seen.series, datetime.now(UTC), console.width))
     if seen.gone:
         raise CliError(f"{seen.plan.namespace}/{name} was deleted")
     return end_of(seen.plan) or DONE
@@ -121,12 +122,12 @@ async def _follow(cluster: Session, name: str, seen: Seen, show: Show) -> None:
 @contextmanager
 def shown(console: Screen) -> Iterator[Show]:
     """Give the function that shows what is seen. The screen is taken only for as long as the block lasts."""
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not console.is_watched or console.is_dumb_terminal:
         yield Lines(console).show
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
         yield lambda seen: live.update(
-            rendered(seen.plan, seen.series, datetime.now(UTC), console.width, seen.notice), refresh=True
+            rendered(seen.plan, seen.series, datetime.now(UTC), console.width, seen.notice, live=True), refresh=True
         )
 
 

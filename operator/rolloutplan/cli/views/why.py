@@ -11,11 +11,12 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.printable import line
 from rolloutplan.api.status import Decision
 from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan, session
-from rolloutplan.cli.views.words import KINDS, duration, line, next_commands, phase_text, undo_commands, unreadable
+from rolloutplan.cli.views.words import KINDS, duration, next_commands, phase_text, undo_commands, unreadable
 
 
 def why(plan: PlanName, namespace: Namespace = None, output: Output = "text") -> int:
@@ -26,7 +27,7 @@ def why(plan: PlanName, namespace: Namespace = None, output: Output = "text") ->
     elif output != "text":
         show_objects(safe_get.items(found.raw, "status", "decisions")[-1:], output, several=False)
     else:
-        screen().print(rendered(found, datetime.now(UTC)))
+        screen().show(rendered(found, datetime.now(UTC)))
     return 0
 
 
@@ -76,11 +77,21 @@ def _onwards(plan: Plan) -> Iterator[RenderableType]:
     if status.waiting_for:
         yield said("waits for", status.waiting_for)
     for each in next_commands(plan.raw):
-        yield said("go on", each, "bold")
+        yield typed("go on", each)
     for title, each in undo_commands(plan.raw).items():
-        yield said(title, each, "bold")
+        yield typed(title, each)
     if runbook := safe_get.text(plan.raw, "spec", "runbook"):
         yield said("runbook", runbook)
+
+
+def typed(title: str, command: str, *, live: bool = False) -> RenderableType:
+    """A heading, and under it a command."""
+    return Group(Text(title, "dim"), to_copy(command, live=live))
+
+
+def to_copy(command: str, *, live: bool = False) -> Text:
+    """A command on one line at every width, so that a copy has no breaks. A `live` screen cuts it, and shows that."""
+    return Text(f"  {command}", "bold", no_wrap=True, overflow="ellipsis" if live else "ignore")
 
 
 def said(title: str, text: str, style: str = "") -> RenderableType:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
-from rolloutplan.api.printable import printable
+from rolloutplan.api.printable import line
 from rolloutplan.api.status import RUNNING, Kind, Phase, Status
 
 STYLES: Final = {
@@ -46,11 +46,6 @@ class Need(StrEnum):
     NOTHING = "it is under way"
     LATER = "it has not begun"
     DONE = "it has succeeded"
-
-
-def line(text: str) -> str:
-    """A text of others on one line, without control characters and credentials."""
-    return " ".join(printable(text).split())
 
 
 def unreadable(status: Status) -> str:
@@ -124,7 +119,8 @@ def undo_commands(raw: object) -> Mapping[str, str]:
 
 
 def _where(raw: Any) -> str:
-    return f"{line(safe_get.text(raw, 'metadata', 'name'))} -n {line(safe_get.text(raw, 'metadata', 'namespace'))}"
+    """Which plan is meant. The namespace comes first: half of a command that was cut must not name a plan."""
+    return f"-n {line(safe_get.text(raw, 'metadata', 'namespace'))} {line(safe_get.text(raw, 'metadata', 'name'))}"
 
 
 def _verbs(raw: object) -> list[str]:

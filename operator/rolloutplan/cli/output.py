@@ -16,6 +16,6 @@ class CliError(Exception):
 
 
 def fail(words: str, code: int) -> int:
-    """Say in one line what went wrong, whatever stands in the words of others; return the exit code."""
+    """Say in one line what went wrong, whatever the words of others contain; return the exit code."""
     sys.stderr.write(f"rolloutplan: {line(words)}\n")
     return code

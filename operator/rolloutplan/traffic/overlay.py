@@ -1,6 +1,6 @@
 """What a run adds to a route in addition to weights, and takes away again: mirrors, rules for testers, sticky cookies.
 
-What is added stands in the annotation `rolloutplan.dev/added` of the route, each piece with its plan, its place and its
+The annotation `rolloutplan.dev/added` of the route lists what is added, each piece with its plan, its place and its
 value. So the operator finds it again after a crash and among the edits of others, and a person with kubectl sees what
 it is. A route is read without it: the rules are numbered as their author wrote them, and nothing of ours counts as a
 rule.
@@ -114,7 +114,7 @@ def bare(raw: Raw, places: Places, is_ours: Callable[[Piece], bool]) -> Bare:
 
 
 def _is_in(lists: Collection[At], piece: Piece) -> bool:
-    """Whether a piece can be where the annotation says: a copy stands in a list of rules."""
+    """Whether a piece can be where the annotation says: a copy is in a list of rules."""
     return piece.how != "before" or (piece.at[:-1] in lists and isinstance(piece.at[-1], int))
 
 

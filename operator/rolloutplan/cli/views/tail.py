@@ -26,12 +26,12 @@ from rolloutplan.cluster.paths import PLANS
 LAST: Final = 10
 """Decisions that are shown of the time before, as `tail` shows lines."""
 _TIME: Final = slice(11, 19)
-"""Where the time of the day stands in an instant."""
+"""Where an instant has the time of the day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A decision as it stands in the status of its plan; `missed` is how many before it are not kept any more."""
+    """A decision as the status of its plan has it; `missed` is how many before it are not kept any more."""
 
     namespace: str
     plan: str

@@ -1,6 +1,6 @@
 """Words that several views have: texts of others, ages, and the commands with which a person goes on.
 
-What stands in an object was written by others: it is shown on one line, without what a terminal would obey.
+What an object contains was written by others: it is shown on one line, without what a terminal would obey.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Files:
         return self.objects[path]
 
     async def list(self, path: str, *, timeout: float | None = None, **query: str | int) -> dict[str, Any]:
-        raise NotImplementedError
+        raise AssertionError(f"a sink listed {path}: it reads records by their names alone")
 
     async def create(self, path: str, body: Mapping[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
         self.requests.append(("POST", path))

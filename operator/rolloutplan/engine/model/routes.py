@@ -447,7 +447,7 @@ def _restored_too(snapshot: Snapshot, view: RouteView, route: RouteWeights, weig
     spec, sides = snapshot.plan.written, (weights.old, weights.new)
     ref = next((ref for ref in spec.traffic.routes if ref.id == view.id), None) if spec is not None else None
     found = [*located(view, route, weights)]
-    lost = [rule for now, rule in found if now is None and not rule.name]
+    lost = [rule for now, rule in found if now is None and not rule.name and holds_both(rule, *sides)]
     if ref is None or ref.rule_names or not lost or view.keyed:
         return []
     least = min(lost, key=lambda rule: rule_share(rule, *sides))

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rolloutplan.api.command import Verb
@@ -92,6 +92,7 @@ def statuses() -> Iterator[dict[str, Any]]:
 
 
 STATUSES = list(statuses())
+ROLLING_BACK = next(status for status in STATUSES if status["phase"] == Phase.ROLLING_BACK)
 
 
 SAYING = frozenset({"decisions", "conditions"})
@@ -126,8 +127,17 @@ def edited(draw: st.DrawFn) -> dict[str, Any]:
     return raw
 
 
+def without(status: dict[str, Any], side: str) -> dict[str, Any]:
+    """A status that no longer says what this side of its weights is."""
+    return {**status, "weights": {key: value for key, value in status["weights"].items() if key != side}}
+
+
 @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(edited(), st.booleans(), st.booleans(), COMMANDS, WEIGHTS)
+@example(without(ROLLING_BACK, "old"), True, True, "", {"v1": 100, "v2": 0})
+@example(without(ROLLING_BACK, "new"), True, True, "", {"v1": 100, "v2": 0})
+@example({**ROLLING_BACK, "run": 10**30}, True, False, "", {"v1": 100, "v2": 0})
+@example({**ROLLING_BACK, "run": -1}, True, False, "", {"v1": 100, "v2": 0})
 def test_an_edited_status_is_decided_upon_and_says_why(
     raw: dict[str, Any], finalizer: bool, deleting: bool, command: str, weights: dict[str, int]
 ) -> None:

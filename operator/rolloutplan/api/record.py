@@ -26,6 +26,8 @@ _LONGEST_NAME: Final = 253
 _LONGEST_LABEL: Final = 63
 _UID_SHOWN: Final = 8
 _LONGEST_RUN: Final = 10
+LAST_RUN: Final = 2**31 - 1
+"""No plan has so many runs; a status that was edited by hand may say so."""
 _INSTANT: Final[JsonDict] = {"maxLength": 32}
 
 
@@ -56,7 +58,7 @@ class RecordSpec(Part):
 
     plan: str = Field("", max_length=253, description="The plan.")
     plan_uid: str = Field("", max_length=64, description="The plan's uid.")
-    run: int = Field(0, ge=0, le=2**31 - 1, description="The number of the run; 0 of a run whose status was lost.")
+    run: int = Field(0, ge=0, le=LAST_RUN, description="The number of the run; 0 of a run whose status was lost.")
     owner: str = Field("", max_length=253, description="Who answers for the change, as the plan says.")
     runbook: str = Field("", max_length=2048, description="The address of the runbook, as the plan says.")
     hypothesis: str = Field("", max_length=1024, description="The expected effect of the change, in words.")

@@ -14,6 +14,7 @@ from typing import Any, Final
 from rolloutplan.api.limits import KIB, kib
 from rolloutplan.api.reasons import EventReason, StatusReason
 from rolloutplan.api.record import (
+    LAST_RUN,
     PEOPLE_KEPT,
     STAGES_KEPT,
     RecordedSide,
@@ -126,7 +127,7 @@ def _opened(snapshot: Snapshot, decision: Decision) -> RolloutRecord:
     made = RecordSpec(
         plan=plan.name,
         plan_uid=plan.uid[:64],
-        run=decision.run,
+        run=min(max(decision.run, 0), LAST_RUN),
         owner=(spec.owner or "") if spec and same else "",
         runbook=(spec.runbook or "") if spec and same else "",
         hypothesis=spec.hypothesis if spec and same else "",

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
 from rolloutplan.api import safe_get
 from rolloutplan.cluster import discovery, paths
 from rolloutplan.cluster.client import ApiError
+from rolloutplan.loop.object_status import Writer, ready_condition, write_status
 from rolloutplan.loop.routers import OWN_RIGHTS, not_installed
 from rolloutplan.loop.routes import RouteKinds, place_of
 
@@ -28,10 +29,8 @@ VERBS: Final = ("get", "list", "watch", "patch")
 log = structlog.get_logger(__name__)
 
 
-class Client(discovery.Reader, discovery.Writer, Protocol):
+class Client(discovery.Reader, discovery.Writer, Writer, Protocol):
     """What is needed of the API server (cluster/client.py)."""
-
-    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 class Readiness(NamedTuple):
@@ -76,9 +75,10 @@ class KindStatus:
         raw, found = self._kinds.objects.get(name), await self._readiness(name)
         if raw is None:
             return
-        status = _status(raw, found, datetime.now(UTC))
-        if status != safe_get.mapping(raw, "status"):
-            await self._api.patch(paths.path(paths.ROUTE_KINDS, name=name, sub="status"), {"status": status})
+        ready = ready_condition(raw, datetime.now(UTC), ready=found.ready, reason=found.reason, message=found.message)
+        generation = safe_get.number(raw, "metadata", "generation")
+        status = {"observedGeneration": generation, "served": found.served, "conditions": [ready]}
+        await write_status(self._api, paths.ROUTE_KINDS, raw, status)
 
     async def _readiness(self, name: str) -> Readiness:
         """Return whether plans may name a kind. Raises ApiError."""
@@ -98,22 +98,3 @@ class KindStatus:
                 words = f"{denied}: give it these rights, {OWN_RIGHTS}"
                 return Readiness(False, "NotGranted", words, served)
         return Readiness(True, "Served", f"plans may name it: {place.resource} is served in {served}", served)
-
-
-def _status(raw: Mapping[str, Any], found: Readiness, now: datetime) -> dict[str, Any]:
-    """Return the status of a RouteKind; its condition keeps the time of its last change."""
-    generation = safe_get.number(raw, "metadata", "generation")
-    conditions = safe_get.items(raw, "status", "conditions")
-    before = next((each for each in conditions if safe_get.text(each, "type") == "Ready"), None)
-    word = "True" if found.ready else "False"
-    same = safe_get.text(before, "status") == word
-    since = safe_get.text(before, "lastTransitionTime") if same else ""
-    condition = {
-        "type": "Ready",
-        "status": word,
-        "reason": found.reason,
-        "message": found.message,
-        "observedGeneration": generation,
-        "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-    return {"observedGeneration": generation, "served": found.served, "conditions": [condition]}

@@ -1287,6 +1287,7 @@ def workload(found: Deployment | None) -> WorkloadView | None:
         sized_by=found.sized_by,
         labels=labels(found.name),
         images=(f"registry.example.com/{found.name}:{found.revision}",),
+        uid=f"uid-of-{found.name}",
     )
 
 

@@ -43,12 +43,16 @@ class Write:
 
 
 def plan_of(write: Write) -> str:
-    """The plan that a write concerns, as far as it says; empty where it does not."""
+    """The plan that a write concerns, as far as it says; empty where it does not.
+
+    Of an Event on another object than a plan it is that object: nothing depends on whether it was written.
+    """
     resource, name = _target(write)
     if resource.startswith("rolloutplans"):
         return name
     if resource == "events":
-        return str(write.body["regarding"]["name"])
+        about = write.body["regarding"]
+        return str(about["name"]) if _is_on_plan(write) else f"{about['kind']} {about['name']}"
     if resource == "jobs":
         return _label(write, "plan")
     if resource == "rolloutrecords":
@@ -70,6 +74,8 @@ def facts(write: Write) -> list[str]:
             return [f"plan: {change}" for change in _changed(write.body)]
         case "httproutes":
             return [f"route: {change}" for change in _changed(write.body)]
+        case "events" if not _is_on_plan(write):
+            return [f"Event {write.body['reason']} on {plan_of(write)}"]
         case "events":
             return [f"Event {_told(write.body, plan_of(write))}"]
         case "jobs":
@@ -79,6 +85,10 @@ def facts(write: Write) -> list[str]:
         case "deployments/scale":
             return [f"{name} of {write.body['spec']['replicas']} pods"]
     return [f"{write.method} {resource} {name or _named(write.body)}"]
+
+
+def _is_on_plan(write: Write) -> bool:
+    return bool(write.body["regarding"].get("kind", "RolloutPlan") == "RolloutPlan")
 
 
 def _target(write: Write) -> tuple[str, str]:

@@ -350,8 +350,9 @@ def test_a_new_leader_goes_back_though_other_requests_hang_in_all_places_that_ar
     [
         (Priority.ROLLOUT_RECORDS, Places().rollout_records, paths.event("ns")),
         (Priority.EVENTS, Places().events, paths.record("ns")),
+        (Priority.OBJECT_EVENTS, Places().object_events, paths.event("ns")),
     ],
-    ids=["Events go on while records hang", "records go on while Events hang"],
+    ids=["Events go on while records hang", "records go on while Events hang", "and while those on objects hang"],
 )
 def test_a_sink_that_hangs_holds_up_no_other(hanging: Priority, places: int, written: str) -> None:
     async def story() -> None:

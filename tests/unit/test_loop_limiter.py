@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rolloutplan.cluster.client import CONNECTIONS, ResourceClient
 from rolloutplan.loop.limiter import Places, Priority, RequestLimiter
 
-W, R, F, READ, LOOK, E, RUN = Priority
+W, R, F, READ, LOOK, E, RUN, ON_OBJECTS = Priority
 
 
 async def turns(times: int = 5) -> None:
@@ -107,10 +107,10 @@ def test_a_free_place_goes_to_weights_then_records_then_steps_forward_then_reads
     tell(story)
 
 
-@pytest.mark.parametrize("own", [E, RUN])
+@pytest.mark.parametrize("own", [E, RUN, ON_OBJECTS])
 def test_events_and_records_of_runs_take_no_place_of_others_and_wait_for_none(own: Priority) -> None:
     async def story() -> None:
-        desk = Desk(Places(1, 0, 1, events=1, rollout_records=1))
+        desk = Desk(Places(1, 0, 1, events=1, rollout_records=1, object_events=1))
         await desk.comes(("of the other", E if own is RUN else RUN), ("record", R), ("first", own), ("second", own))
         assert desk.order == ["of the other", "record", "first"], "one at a time"
         await desk.ends("first")
@@ -276,6 +276,7 @@ PLACES = st.builds(
     st.integers(1, 3),
     st.integers(1, 2),
     st.integers(1, 2),
+    st.integers(1, 2),
 )
 MOVES = st.lists(
     st.tuples(st.sampled_from(["comes", "comes", "comes", "ends", "gives up", "turns"]), st.integers(0, 30)),
@@ -287,7 +288,8 @@ def allowed(places: Places, in_flight: dict[Priority, list[str]]) -> set[Priorit
     """The rule in other words: which requests could start now."""
     looks, weights = (len(in_flight[priority]) for priority in (LOOK, W))
     low, others = len(in_flight[READ]) + looks, len(in_flight[R]) + len(in_flight[F])
-    free = {E: len(in_flight[E]) < places.events, RUN: len(in_flight[RUN]) < places.rollout_records}
+    own = {E: places.events, RUN: places.rollout_records, ON_OBJECTS: places.object_events}
+    free = {priority: len(in_flight[priority]) < most for priority, most in own.items()}
     free[W] = weights + others + low < places.shared + places.reserved
     free[R] = free[F] = weights + others + low < places.shared
     free[READ] = free[F] and low < places.reads
@@ -326,6 +328,7 @@ def _none_too_many(desk: Desk, places: Places) -> None:
     held = {priority: len(names) for priority, names in in_flight.items()}
     assert held[E] <= places.events
     assert held[RUN] <= places.rollout_records
+    assert held[ON_OBJECTS] <= places.object_events
     assert held[READ] <= min(places.reads, places.shared)
     assert held[R] + held[F] + held[READ] <= places.shared
     assert sum(held.values()) <= places.total

@@ -174,7 +174,8 @@ def test_the_weight_of_a_foreign_backend_that_is_written_before_a_step_is_taken_
 def published(server: Server) -> list[Raw]:
     """The Events of decisions; what says only that a status cannot be written is none."""
     events = [raw for path, raw in server.objects.items() if path.startswith(EVENTS)]
-    return [raw for raw in events if raw["reason"] != "StatusNotWritten"]
+    on_plans = (raw for raw in events if raw["regarding"]["kind"] == "RolloutPlan")
+    return [raw for raw in on_plans if raw["reason"] != "StatusNotWritten"]
 
 
 def no_status_once_proved(shop: Shop) -> None:

@@ -46,6 +46,7 @@ def view(raw: Mapping[str, Any]) -> WorkloadView:
         selector=selector(raw),
         sized_by=last_writer(raw["metadata"], [("spec", "replicas")]),
         labels=frozenset(_labels(safe_get.mapping(raw, "spec", "template", "metadata", "labels"))),
+        uid=safe_get.text(raw, "metadata", "uid"),
     )
 
 

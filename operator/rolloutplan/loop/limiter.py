@@ -35,6 +35,8 @@ class Priority(IntEnum):
     """Events have their own places: they neither take the others' places nor wait for them."""
     ROLLOUT_RECORDS = 6
     """The records of runs, with their own places too: a large record that hangs holds up no Event."""
+    OBJECT_EVENTS = 7
+    """Short Events on routes and Deployments: there are more of them, and those on plans do not wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,12 @@ class Places:
     """The most of these that looks may take: two send more of them in a second than there are."""
     events: int = 4
     rollout_records: int = 2
+    object_events: int = 2
 
     @property
     def total(self) -> int:
         """The most requests in flight: the number of connections that the client needs."""
-        return self.shared + self.reserved + self.events + self.rollout_records
+        return self.shared + self.reserved + self.events + self.rollout_records + self.object_events
 
 
 class RequestLimiter:
@@ -68,7 +71,11 @@ class RequestLimiter:
 
     def __init__(self, places: Places | None = None) -> None:
         self._places = places or Places()
-        self._own = {Priority.EVENTS: self._places.events, Priority.ROLLOUT_RECORDS: self._places.rollout_records}
+        self._own = {
+            Priority.EVENTS: self._places.events,
+            Priority.ROLLOUT_RECORDS: self._places.rollout_records,
+            Priority.OBJECT_EVENTS: self._places.object_events,
+        }
         """How many places those have that share none."""
         self._in_flight = dict.fromkeys(Priority, 0)
         # Dicts as ordered sets: a cancelled request leaves its queue at once, however long the queue is.

@@ -36,6 +36,7 @@ from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.base import DecisionSink, view_of
 from rolloutplan.publish.events import EventSink
+from rolloutplan.publish.object_events import ObjectEventSink
 from rolloutplan.publish.records import RecordSink
 from rolloutplan.telemetry.metrics import Metrics
 
@@ -69,6 +70,7 @@ class Reconciler:
         sinks: tuple[DecisionSink, ...] = (
             EventSink(self._client(Priority.EVENTS), instance=instance),
             RecordSink(self._client(Priority.ROLLOUT_RECORDS), ended=self._ended),
+            ObjectEventSink(self._client(Priority.OBJECT_EVENTS), instance=instance),
         )
         self._sinks = {sink.name: sink for sink in sinks}
         store.sinks = tuple(view_of(sink) for sink in self._sinks.values())

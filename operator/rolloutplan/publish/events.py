@@ -40,7 +40,7 @@ class EventSink:
         self._api, self._instance = api, instance
 
     async def publish(self, snapshot: Snapshot, decision: Decision, *, recorded: bool = True) -> None:
-        """Create the Event. One that exists already is the same one: success. Raises ApiError for any other error."""
+        """Create the Event. Raises ApiError."""
         plan, status = snapshot.plan, snapshot.status
         raw = event(
             plan,
@@ -51,20 +51,25 @@ class EventSink:
             revert=status.revert,
             notice="" if recorded else decision.reason,
         )
-        try:
-            await self._api.create(paths.event(plan.namespace), raw, timeout=POST_WITHIN)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":  # a 409 may also be a quota that changed at the same time
-                raise
+        await create_once(self._api, plan.namespace, raw)
 
 
-def event_name(plan: str, uid: str, seq: int, notice: str = "") -> str:
-    """The Event's name, `<plan>.<uid8>.<seq>`; a long plan name is cut so that it stays a DNS subdomain.
+async def create_once(api: ResourceClient, namespace: str, raw: Raw) -> None:
+    """Create an Event. One that exists already is the same one: success. Raises ApiError for any other error."""
+    try:
+        await api.create(paths.event(namespace), raw, timeout=POST_WITHIN)
+    except ApiError as error:
+        if error.reason != "AlreadyExists":  # a 409 may also be a quota that changed at the same time
+            raise
 
-    A notice is not a decision; its name has its reason after the number of the newest decision.
+
+def event_name(name: str, uid: str, seq: int, more: str = "") -> str:
+    """The Event's name, `<plan>.<uid8>.<seq>`; a long name is cut so that it stays a DNS subdomain.
+
+    A notice is not a decision: more has its reason, after the number of the newest decision.
     """
-    suffix = f".{uid[:8]}.{seq}" + (f".{notice.lower()}" if notice else "")
-    return plan[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
+    suffix = f".{uid[:8]}.{seq}" + (f".{more.lower()}" if more else "")
+    return name[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
 
 
 def event(
@@ -78,28 +83,57 @@ def event(
     notice: str = "",
 ) -> Raw:
     """The Event for a decision. `instance` is the operator's own name (its pod), `related` the route."""
+    return event_about(
+        plan_reference(plan),
+        plan,
+        decision,
+        name=event_name(plan.name, plan.uid, decision.seq, notice),
+        note=decision.note,
+        instance=instance,
+        related=related,
+        annotations=_annotations(plan, decision, plan_hash, revert),
+    )
+
+
+def plan_reference(plan: PlanView) -> Mapping[str, str]:
+    """The plan, as an Event names an object."""
+    return {
+        "apiVersion": paths.PLANS.api_version,
+        "kind": "RolloutPlan",
+        "namespace": plan.namespace,
+        "name": plan.name,
+        "uid": plan.uid,
+    }
+
+
+def event_about(
+    regarding: Mapping[str, str],
+    plan: PlanView,
+    decision: Decision,
+    *,
+    name: str,
+    note: str,
+    instance: str,
+    related: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> Raw:
+    """The Event that tells a decision about a plan on an object. The note ends with the runbook in trouble."""
     return {
         "apiVersion": paths.EVENTS.api_version,
         "kind": "Event",
         "metadata": {
-            "name": event_name(plan.name, plan.uid, decision.seq, notice),
+            "name": name,
             "namespace": plan.namespace,
-            "annotations": _annotations(plan, decision, plan_hash, revert),
+            **({"annotations": dict(annotations)} if annotations else {}),
         },
         "type": str(severity_of(decision)),
         "reason": decision.reason[:_LONGEST_WORD],
         "action": str(decision.kind),
-        "note": _note(plan, decision),
+        "note": _note(plan, decision, note),
         "eventTime": decision.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:_LONGEST_WORD] or "rolloutplan",
-        "regarding": {
-            "apiVersion": paths.PLANS.api_version,
-            "kind": "RolloutPlan",
-            "namespace": plan.namespace,
-            "name": plan.name,
-            "uid": plan.uid,
-        },
+        "regarding": dict(regarding),
         **({"related": dict(related)} if related else {}),
     }
 
@@ -133,10 +167,10 @@ def _annotations(plan: PlanView, decision: Decision, plan_hash: str, revert: str
     return {_PREFIX + key: value for key, value in facts.items() if value}
 
 
-def _note(plan: PlanView, decision: Decision) -> str:
+def _note(plan: PlanView, decision: Decision, note: str) -> str:
     """The note; with the runbook, where a person may need that and both fit."""
-    whole = decision.note + plan.runbook_words
-    return whole if decision.kind in _IN_TROUBLE and len(whole.encode()) <= _LONGEST_NOTE else _cut(decision.note)
+    whole = note + plan.runbook_words
+    return whole if decision.kind in _IN_TROUBLE and len(whole.encode()) <= _LONGEST_NOTE else _cut(note)
 
 
 def _cut(note: str) -> str:

@@ -78,6 +78,10 @@ def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     until(lambda: shop.records()[-1]["status"]["outcome"] == "RolledBack", 5, "the end of the record")
     (record,) = shop.records()
     assert record["status"]["decisions"] == shop.status()["decisions"], "status, Events and record tell the same"
+    steps = ("25% of the traffic goes to checkout-v2", "checkout-v1 has its traffic again")
+    for each in ("deployment/checkout-v1", "deployment/checkout-v2", "httproute/checkout"):
+        shown = shop.bed.kubectl("describe", each, "-n", shop.namespace)
+        assert all(f"RolloutPlan checkout: {words}" in shown for words in steps), f"{each} must name the plan: {shown}"
     assert [decision["reason"] for decision in record["status"]["decisions"]] == shop.reasons()
     assert (record["status"]["reason"], record["status"]["weight"]) == ("GuardTripped", "0%")
     assert record["spec"]["new"]["images"][0].startswith("bed/app:")

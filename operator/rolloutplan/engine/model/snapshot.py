@@ -232,6 +232,7 @@ class WorkloadView:
     """The last writer of its replicas, with operation and time, from managedFields."""
     labels: frozenset[tuple[str, str]] = frozenset()
     """The labels of its pod template."""
+    uid: str = ""
 
     @property
     def why(self) -> str:

@@ -22,12 +22,14 @@ import yaml
 
 from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.api.notifier import ClusterNotifierSpec, NotifierSpec
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.template import PredicateTemplateSpec
 from rolloutplan.api.text_format import CALLED
 from tests.refusals import (
+    CLUSTER_NOTIFIER,
     CLUSTER_SOURCE,
     COUNTED,
     COUNTERS,
@@ -36,6 +38,8 @@ from tests.refusals import (
     HISTOGRAM,
     JOB,
     MORE_THAN_COUNTERS,
+    NOTIFIER,
+    NOTIFIERS,
     ONLY_READ,
     ONLY_READ_TEMPLATES,
     PLAN,
@@ -836,6 +840,15 @@ _AUTHS: Final = (
     {"mtls": {"cert": "tls.crt", "key": "tls.key"}, "caBundle": "ca.crt"},
     {"caBundle": "ca.crt"},
 )
+_FULL_NOTIFIER: Final[dict[str, Any]] = {
+    "webhook": {"url": "https://hooks.example:8443/a?b=c", "format": "Slack"},
+    "headers": {"X-Team": "shop"},
+    "timeout": "2s",
+    "selector": {"matchLabels": {"tier": "front"}, "owners": ["team-checkout"]},
+    "decisions": {"reasons": ["RolledBack", "Held"], "kinds": ["Rollback"], "severity": "Warning"},
+    "template": "$plan ${reason}: $note, for $5",
+    "giveUpAfter": "10m",
+}
 KINDS: Final = (
     Kind(
         "RolloutPlan",
@@ -862,6 +875,18 @@ KINDS: Final = (
             *_shipped("ClusterMetricSource"),
         ],
         [each for each in SOURCES if each.good is CLUSTER_SOURCE],
+    ),
+    Kind("Notifier", NotifierSpec, [_FULL_NOTIFIER, NOTIFIER], [each for each in NOTIFIERS if each.good is NOTIFIER]),
+    Kind(
+        "ClusterNotifier",
+        ClusterNotifierSpec,
+        [
+            *({**CLUSTER_NOTIFIER, "auth": auth} for auth in _AUTHS),
+            {**CLUSTER_NOTIFIER, "webhook": {"urlFile": "slack", "format": "Teams"}},
+            CLUSTER_NOTIFIER,
+            *_shipped("ClusterNotifier"),
+        ],
+        [each for each in NOTIFIERS if each.good is CLUSTER_NOTIFIER],
     ),
     Kind(
         "PredicateTemplate",

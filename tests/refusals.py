@@ -20,6 +20,8 @@ PLAN: Final[dict[str, Any]] = {
     ],
 }
 SOURCE: Final[dict[str, Any]] = {"prometheus": {"url": "http://prometheus.monitoring:9090"}}
+NOTIFIER: Final[dict[str, Any]] = {"webhook": {"url": "https://hooks.example/rollouts"}}
+CLUSTER_NOTIFIER: Final[dict[str, Any]] = {**NOTIFIER, "selector": {"namespaces": ["shop"]}}
 CLUSTER_SOURCE: Final[dict[str, Any]] = {**SOURCE, "namespaces": ["shop"]}
 POLICY: Final[dict[str, Any]] = {
     "selector": {"namespaces": ["shop", "pay-*"], "matchLabels": {"tier": "prod"}},
@@ -1066,6 +1068,69 @@ SOURCES: Final = (
     Refusal("no value", {"enforce": {"a": ""}}, ("spec.enforce", '""', "is not a value"), CLUSTER_SOURCE),
     Refusal("a longer word", {"enforce": {"a": "$namespaces"}}, ("spec.enforce", "${namespace}"), CLUSTER_SOURCE),
     Refusal("no namespace", {"namespaces": []}, ("spec.namespaces", "at least 1"), CLUSTER_SOURCE),
+)
+
+NOTIFIERS: Final = (
+    Refusal("no webhook", {"webhook": GONE}, ("spec.webhook", "equired"), NOTIFIER),
+    Refusal("no address", {"webhook.url": GONE}, ("spec.webhook.url", "equired"), NOTIFIER),
+    *(
+        Refusal(f"the webhook {url}", {"webhook.url": url}, ("spec.webhook.url", "***", "of a webhook"), NOTIFIER)
+        for url in (
+            "hooks.example",
+            "ftp://hooks.example",
+            "https://user:password@hooks.example",
+            "https://hooks.example/a b",
+            "https://hooks.example/../b",
+            "https://hooks.example/a%2fb",
+            "https://hooks.example/#a",
+            "https://127.1/",
+            "https://2130706433/",
+            "https://hooks.example:65536",
+            "https://hooks.example/a\r\nX-A: b",
+            "https://hooks.exämple",
+        )
+    ),
+    Refusal("a format", {"webhook.format": "Mail"}, ("spec.webhook.format", "Json", "Slack", "Teams"), NOTIFIER),
+    Refusal("a file of one namespace's", {"webhook.urlFile": "a"}, ("unknown field", "spec.webhook.urlFile"), NOTIFIER),
+    Refusal("two addresses", {"webhook.urlFile": "slack"}, ("spec.webhook", "write url or urlFile"), CLUSTER_NOTIFIER),
+    Refusal("no address at all", {"webhook.url": GONE}, ("spec.webhook", "write url or urlFile"), CLUSTER_NOTIFIER),
+    Refusal("a path of a file", {"webhook": {"urlFile": "/etc/a"}}, ("spec.webhook.urlFile", "path"), CLUSTER_NOTIFIER),
+    Refusal("no time", {"timeout": "0s"}, ("spec.timeout", "100ms or more"), NOTIFIER),
+    Refusal("more time than a run has", {"timeout": "9s"}, ("spec.timeout", "limit of 8s: write 8s or less"), NOTIFIER),
+    Refusal("no patience", {"giveUpAfter": "59s"}, ("spec.giveUpAfter", "1m or more"), NOTIFIER),
+    Refusal("too much patience", {"giveUpAfter": "25h"}, ("spec.giveUpAfter", "24h or less"), NOTIFIER),
+    *(
+        Refusal(f"the header {name}", {"headers": {name: "c"}}, ("spec.headers", "ClusterNotifier"), NOTIFIER)
+        for name in ("Authorization", "Idempotency-Key", "Content-Type", "Host", "X-Forwarded-For", "A b")
+    ),
+    *(
+        Refusal(name, {"headers": {"X-A": value}}, ("spec.headers.X-A", "***", "value of a header"), NOTIFIER)
+        for name, value in (("two lines in a header", "b\r\nHost: c"), ("a NUL in a header", "a\0b"), ("DEL", "a\x7f"))
+    ),
+    Refusal("too many headers", {"headers": {f"X-{i}": "a" for i in range(17)}}, ("spec.headers", "16"), NOTIFIER),
+    Refusal("credentials of a team", {"auth": {"bearer": "a"}}, ("spec.auth", "only allowed on a Cluster"), NOTIFIER),
+    Refusal(
+        "credentials over http",
+        {"webhook.url": "http://hooks.example", "auth": {"bearer": "token"}},
+        ("spec.auth", "only used over https", "webhook.url"),
+        CLUSTER_NOTIFIER,
+    ),
+    Refusal("no credential", {"auth": {}}, ("spec.auth", "is empty"), CLUSTER_NOTIFIER),
+    Refusal(
+        "namespaces of a team", {"selector": {"namespaces": ["a"]}}, ("unknown field", "selector.namespaces"), NOTIFIER
+    ),
+    Refusal("a namespace", {"selector.namespaces": ["Shop"]}, ("spec.selector.namespaces[0]", '"*"'), CLUSTER_NOTIFIER),
+    Refusal("no namespace", {"selector.namespaces": []}, ("selector.namespaces", "at least 1"), CLUSTER_NOTIFIER),
+    Refusal("a label", {"selector": {"matchLabels": {"-a": "b"}}}, ("matchLabels", "name of a label"), NOTIFIER),
+    Refusal("an owner", {"selector": {"owners": ["a b"]}}, ("spec.selector.owners[0]", "name of a team"), NOTIFIER),
+    Refusal("a reason", {"decisions": {"reasons": ["Rolledback"]}}, ("decisions.reasons[0]", "RolledBack"), NOTIFIER),
+    Refusal("a kind", {"decisions": {"kinds": ["rollback"]}}, ("spec.decisions.kinds[0]", "Rollback"), NOTIFIER),
+    Refusal("a severity", {"decisions": {"severity": "Error"}}, ("spec.decisions.severity", "Warning"), NOTIFIER),
+    Refusal("a word", {"template": "$plan: $reasn"}, ("spec.template", "word", "$reason"), NOTIFIER),
+    Refusal("a word in braces", {"template": "${plans}"}, ("spec.template", "word", "plan"), NOTIFIER),
+    Refusal("no text", {"template": ""}, ("spec.template", "at least 1"), NOTIFIER),
+    Refusal("too much text", {"template": "x" * 1025}, ("spec.template", "1024"), NOTIFIER),
+    Refusal("a field of policies", {"freeze": {}}, ("unknown field", "spec.freeze"), NOTIFIER),
 )
 
 TEMPLATE: Final[dict[str, Any]] = {

@@ -13,10 +13,13 @@ from rolloutplan.api.route_kinds import BUILT_IN
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.bed import Bed
 from tests.refusals import (
+    CLUSTER_NOTIFIER,
     CLUSTER_SOURCE,
     COUNTED,
     COUNTING,
     HISTOGRAM,
+    NOTIFIER,
+    NOTIFIERS,
     ONLY_READ,
     ONLY_READ_TEMPLATES,
     PLAN,
@@ -43,6 +46,8 @@ PATHS = {
     "PredicateTemplate": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/predicatetemplates",
     "ClusterPredicateTemplate": "/apis/rolloutplan.dev/v1alpha1/clusterpredicatetemplates",
     "RolloutPolicy": "/apis/rolloutplan.dev/v1alpha1/rolloutpolicies",
+    "Notifier": "/apis/rolloutplan.dev/v1alpha1/namespaces/default/notifiers",
+    "ClusterNotifier": "/apis/rolloutplan.dev/v1alpha1/clusternotifiers",
     "RouteKind": "/apis/rolloutplan.dev/v1alpha1/routekinds",
 }
 
@@ -72,6 +77,24 @@ def test_plans_that_are_refused(bed: Bed, refusal: Refusal) -> None:
 @pytest.mark.parametrize("refusal", SOURCES, ids=lambda refusal: refusal.name)
 def test_sources_that_are_refused(bed: Bed, refusal: Refusal) -> None:
     check(bed, "ClusterMetricSource" if refusal.good is CLUSTER_SOURCE else "MetricSource", refusal)
+
+
+@pytest.mark.parametrize("refusal", NOTIFIERS, ids=lambda refusal: refusal.name)
+def test_notifiers_that_are_refused(bed: Bed, refusal: Refusal) -> None:
+    check(bed, "ClusterNotifier" if refusal.good is CLUSTER_NOTIFIER else "Notifier", refusal)
+
+
+@pytest.mark.parametrize(("kind", "spec"), [("Notifier", NOTIFIER), ("ClusterNotifier", CLUSTER_NOTIFIER)])
+def test_good_notifiers_are_stored_with_their_defaults(bed: Bed, kind: str, spec: dict[str, Any]) -> None:
+    stored = try_out(bed, kind, {**spec, "template": "$plan ${reason}: $note, for $5"})["spec"]
+    assert (stored["timeout"], stored["giveUpAfter"], stored["webhook"]["format"]) == ("5s", "1h", "Json")
+    assert try_out(bed, kind, stored)["spec"] == stored
+
+
+@pytest.mark.parametrize("kind", ["Notifier", "ClusterNotifier"])
+def test_a_notifier_with_too_long_a_name_is_refused(bed: Bed, kind: str) -> None:
+    with pytest.raises(ApiError, match=r"metadata\.name is too long for the statuses of plans"):
+        bed.api("POST", f"{PATHS[kind]}?dryRun=All", manifest(kind, NOTIFIER, "x" * 64))
 
 
 @pytest.mark.parametrize("kind", ["PredicateTemplate", "ClusterPredicateTemplate"])

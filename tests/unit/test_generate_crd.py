@@ -65,6 +65,8 @@ def test_the_kinds() -> None:
         "clusterpredicatetemplates.rolloutplan.dev": ("Cluster", ["cpt"]),
         "rolloutpolicies.rolloutplan.dev": ("Cluster", ["rpol"]),
         "routekinds.rolloutplan.dev": ("Cluster", ["rk"]),
+        "notifiers.rolloutplan.dev": ("Namespaced", ["nt"]),
+        "clusternotifiers.rolloutplan.dev": ("Cluster", ["cnt"]),
         "rolloutrecords.rolloutplan.dev": ("Namespaced", ["rr"]),
     }
 

@@ -30,6 +30,8 @@ MAX_POLICY: Final = 64 * KIB
 """256 namespaces and 32 freeze windows."""
 MAX_SOURCE: Final = 64 * KIB
 """256 namespaces and 16 headers of 1,024 characters."""
+MAX_NOTIFIER: Final = 64 * KIB
+"""256 namespaces and owners, and 16 headers of 1,024 characters."""
 MAX_JOBS: Final = 128 * KIB
 """Of all Jobs of a plan: 48 of 2 KiB. As lists in lists they are 40,000, which are read in 10 ms."""
 MAX_DEPTH: Final = 64

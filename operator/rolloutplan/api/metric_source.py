@@ -5,12 +5,13 @@ A plan holds no address. It names a source, and the owner of the source decides 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.api.auth import Auth, cluster_only, only_https
 from rolloutplan.api.limits import MAX_SOURCE, check_size
 from rolloutplan.api.parsing import DropNulls, SpecError, SpecModel, StrictInt, Violations, read
 from rolloutplan.api.quantities import Duration, at_least, at_most
@@ -18,21 +19,15 @@ from rolloutplan.api.text_format import (
     HEADER,
     PARAMETER,
     SERIES_LABEL,
-    CredentialFile,
     Enforced,
     HeaderValue,
     Namespace,
-    TextFormat,
     Url,
-    Username,
 )
 
 __all__ = [
-    "Auth",
-    "BasicAuth",
     "ClusterMetricSourceSpec",
     "MetricSourceSpec",
-    "MutualTls",
     "Prometheus",
     "SpecError",
     "read_metric_source",
@@ -51,13 +46,8 @@ _MANNERS: Final = (
 """Fields that change how a source is asked, and no answer."""
 MAX_HEADERS: Final = 16
 """Also the most parameters: nobody needs more than a few."""
-CLUSTER_ONLY: Final = (
-    "is only allowed on a ClusterMetricSource, whose owner runs the operator: remove it, or ask for a"
-    " ClusterMetricSource"
-)
-ONE_CREDENTIAL: Final = "has more than one of bearer, basic and mtls: write one of them"
-NO_CREDENTIAL: Final = "is empty: write bearer, basic, mtls or caBundle, or remove auth"
-ONLY_HTTPS: Final = "is only used over https: write an address with https:// in prometheus.url, or remove auth"
+CLUSTER_ONLY: Final = cluster_only("ClusterMetricSource")
+ONLY_HTTPS: Final = only_https("prometheus.url")
 
 
 class Prometheus(SpecModel):
@@ -68,55 +58,6 @@ class Prometheus(SpecModel):
         default="Prometheus",
         description="Which server it is. Some give partial answers, and each marks them differently.",
     )
-
-
-def _names(names: TextFormat) -> Callable[[dict[str, str]], dict[str, str]]:
-    def read_names(values: dict[str, str]) -> dict[str, str]:
-        for name in values:
-            names.read(name)
-        return values
-
-    return read_names
-
-
-class BasicAuth(SpecModel):
-    """HTTP basic authentication."""
-
-    username: Username = Field(description="The name of the user.")
-    password: CredentialFile = Field(description="The name of the credential file with the password.")
-
-
-class MutualTls(SpecModel):
-    """A client certificate."""
-
-    cert: CredentialFile = Field(
-        description="The name of the credential file with the certificate, and those between it and its CA, as PEM."
-    )
-    key: CredentialFile = Field(description="The name of the credential file with its key, as PEM and not encrypted.")
-
-
-class Auth(SpecModel):
-    """What the operator shows to a source, and which CAs it trusts. Files are named as in the chart's `credentials`."""
-
-    bearer: CredentialFile | None = Field(
-        default=None, description="The name of the credential file with a bearer token."
-    )
-    basic: BasicAuth | None = Field(default=None, description="HTTP basic authentication.")
-    mtls: MutualTls | None = Field(default=None, description="A client certificate.")
-    ca_bundle: CredentialFile | None = Field(
-        default=None,
-        description="The name of the credential file with the CAs that are trusted for this source, as PEM. If left"
-        " out, those of the operator's installation.",
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        written = sum(each is not None for each in (self.bearer, self.basic, self.mtls))
-        if written > 1:
-            raise Violations(("", ONE_CREDENTIAL))
-        if not written and self.ca_bundle is None:
-            raise Violations(("", NO_CREDENTIAL))
-        return self
 
 
 def _switch(value: object) -> object:
@@ -138,10 +79,7 @@ class MetricSourceSpec(SpecModel):
 
     prometheus: Prometheus = Field(description="A server with the HTTP API of Prometheus.")
     headers: Annotated[
-        dict[str, HeaderValue],
-        Field(max_length=MAX_HEADERS),
-        AfterValidator(_names(HEADER)),
-        DropNulls,
+        dict[str, HeaderValue], Field(max_length=MAX_HEADERS), AfterValidator(HEADER.read_names), DropNulls
     ] = Field(
         default={},
         description="Headers of every request: X-Scope-OrgID, or others with X-. Put no credentials here: anyone can"
@@ -153,7 +91,7 @@ class MetricSourceSpec(SpecModel):
     params: Annotated[
         dict[str, Annotated[str, Field(max_length=1024)]],
         Field(max_length=MAX_HEADERS),
-        AfterValidator(_names(PARAMETER)),
+        AfterValidator(PARAMETER.read_names),
         DropNulls,
     ] = Field(
         default={},
@@ -216,7 +154,7 @@ class ClusterMetricSourceSpec(MetricSourceSpec):
         max_length=256,
         description='The namespaces whose plans may use this source; "*" is every namespace.',
     )
-    enforce: Annotated[dict[str, Enforced], Field(max_length=8), AfterValidator(_names(SERIES_LABEL)), DropNulls] = (
+    enforce: Annotated[dict[str, Enforced], Field(max_length=8), AfterValidator(SERIES_LABEL.read_names), DropNulls] = (
         Field(
             default={},
             description="Labels, with the value that each selector of each query must match, such as namespace:"

@@ -167,7 +167,7 @@ def _sentence(detail: ErrorDetails) -> str:
     value, kind = shown(written), detail["type"]
     sentences: Mapping[str, Callable[[], str]] = {
         "missing": lambda: MISSING,
-        "literal_error": lambda: _choices(written, re.findall("'([^']*)'", str(ctx.get("expected")))),
+        "literal_error": lambda: choices(written, re.findall("'([^']*)'", str(ctx.get("expected")))),
         "string_too_short": lambda: f"too short: write at least {ctx.get('min_length')}",
         "string_too_long": lambda: f"too long: write at most {ctx.get('max_length')}",
         "too_short": lambda: f"too few: write at least {ctx.get('min_length')}",
@@ -192,13 +192,13 @@ def _mapping(detail: ErrorDetails) -> str:
     return misplaced.mapping(str(detail.get("ctx", {}).get("class_name")), field, detail["input"])
 
 
-def _choices(written: object, choices: Sequence[str]) -> str:
+def choices(written: object, known: Sequence[str]) -> str:
     """What to write for a word that is none of some: the one that was meant, or all of them."""
-    words = {choice.lower(): choice for choice in choices}
+    words = {choice.lower(): choice for choice in known}
     meant = get_close_matches(str(written).lower(), words, n=1) if isinstance(written, str) else []
-    if len(choices) > 1 and meant:
-        return f"{shown(written)} is not one of the choices ({', '.join(choices)}): write {words[meant[0]]}"
-    return f"{shown(written)} is not one of the choices: write {' or '.join(choices)}"
+    if len(known) > 1 and meant:
+        return f"{shown(written)} is not one of the choices ({', '.join(known)}): write {words[meant[0]]}"
+    return f"{shown(written)} is not one of the choices: write {' or '.join(known)}"
 
 
 def _whole(written: object) -> str:

@@ -88,13 +88,7 @@ Reason: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 # ---- the policy ----------------------------------------------------------------------------------
 
 
-def _label_names(labels: dict[str, str]) -> dict[str, str]:
-    for name in labels:
-        LABEL.read(name)
-    return labels
-
-
-Labels: TypeAlias = Annotated[dict[str, LabelValue], Field(max_length=16), AfterValidator(_label_names), DropNulls]
+Labels: TypeAlias = Annotated[dict[str, LabelValue], Field(max_length=16), AfterValidator(LABEL.read_names), DropNulls]
 
 PLAN_LABELS: Final = (
     "authors can leave the policy: who may edit a plan may also take its labels off before a run; select by namespaces"

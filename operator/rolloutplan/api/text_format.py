@@ -52,6 +52,12 @@ class TextFormat:
                 raise ValueError(f'"{text}" {why}')
         return text
 
+    def read_names(self, values: dict[str, str]) -> dict[str, str]:
+        """The mapping, if each of its names has this format; else raise ValueError."""
+        for name in values:
+            self.read(name)
+        return values
+
     def refusal(self, value: object) -> str:
         """What is wrong with a value that does not have this format, and what to write."""
         meant = self.suggest(value) if self.suggest else ""
@@ -159,6 +165,16 @@ URL: Final = SecretFormat(
     ),
     suggest=suggestions.address,
 )
+WEBHOOK: Final = SecretFormat(
+    called="address of a webhook",
+    pattern=URL.pattern.removesuffix("$") + r"(\?[-A-Za-z0-9._~:/?@!$&'()*+,;=%]*)?$",
+    longest=2048,
+    fix=(
+        "is not the address of a webhook: write http:// or https://, a host, and a port, path and query where needed,"
+        ' without user, spaces and "..", such as "https://hooks.example/rollouts"'
+    ),
+)
+"""No message shows one: the path or the query of many is what lets its owner in."""
 RUNBOOK: Final = SecretFormat(
     called="address of a page",
     hidden="@",
@@ -182,20 +198,27 @@ _PROXY_HEADER: Final = (
     "(?i)^x-(forwarded|real-|original|rewrite|http-|method|envoy|remote|client|cluster-client|ssl-|auth|webauth|user"
     "|email|goog|amzn)"
 )
-_NOT_OF_PROXIES: Final = (
-    "is a header by which proxies say who asks, and for what: remove it; for credentials use auth of a"
-    " ClusterMetricSource"
-)
-HEADER: Final = TextFormat(
-    called="name of a header",
-    pattern="^[Xx]-[A-Za-z0-9][-A-Za-z0-9]{0,125}$",
-    longest=128,
-    fix=(
-        "is not the name of a header that a source may set: write X-Scope-OrgID, or another X- with at most 128"
-        " letters, digits and '-'; for credentials use auth of a ClusterMetricSource, as auth: {bearer: FILE}"
-    ),
-    forbidden=((_PROXY_HEADER, _NOT_OF_PROXIES),),
-)
+
+
+def _header(setter: str, example: str, holder: str) -> TextFormat:
+    """The names of headers that an object may set; `holder` is the kind of object that may have credentials."""
+    by_proxies = (
+        f"is a header by which proxies say who asks, and for what: remove it; for credentials use auth of a {holder}"
+    )
+    return TextFormat(
+        called=f"name of a header of a {setter}",
+        pattern="^[Xx]-[A-Za-z0-9][-A-Za-z0-9]{0,125}$",
+        longest=128,
+        fix=(
+            f"is not the name of a header that a {setter} may set: write {example}, or another X- with at most 128"
+            f" letters, digits and '-'; for credentials use auth of a {holder}, as auth: {{bearer: FILE}}"
+        ),
+        forbidden=((_PROXY_HEADER, by_proxies),),
+    )
+
+
+HEADER: Final = _header("source", "X-Scope-OrgID", "ClusterMetricSource")
+NOTIFIER_HEADER: Final = _header("notifier", "X-Team", "ClusterNotifier")
 HEADER_VALUE: Final = SecretFormat(
     called="value of a header",
     pattern="^([!-~]([ -~]*[!-~])?)?$",
@@ -287,6 +310,7 @@ Variant: TypeAlias = Annotated[str, BeforeValidator(VARIANT.read), WithJsonSchem
 StageName: TypeAlias = Annotated[str, BeforeValidator(STAGE_NAME.read), WithJsonSchema(STAGE_NAME.schema())]
 DnsName: TypeAlias = Annotated[str, BeforeValidator(DNS_NAME.read), WithJsonSchema(DNS_NAME.schema())]
 Url: TypeAlias = Annotated[str, BeforeValidator(URL.read), WithJsonSchema(URL.schema())]
+WebhookUrl: TypeAlias = Annotated[str, BeforeValidator(WEBHOOK.read), WithJsonSchema(WEBHOOK.schema())]
 Runbook: TypeAlias = Annotated[str, BeforeValidator(RUNBOOK.read), WithJsonSchema(RUNBOOK.schema())]
 Owner: TypeAlias = Annotated[str, BeforeValidator(OWNER.read), WithJsonSchema(OWNER.schema())]
 HeaderValue: TypeAlias = Annotated[str, BeforeValidator(HEADER_VALUE.read), WithJsonSchema(HEADER_VALUE.schema())]

@@ -50,6 +50,8 @@ _KINDS: Final[Mapping[str, paths.Kind]] = {
     "ClusterPredicateTemplate": paths.CLUSTER_TEMPLATES,
     "RolloutPolicy": paths.POLICIES,
     "RouteKind": paths.ROUTE_KINDS,
+    "Notifier": paths.NOTIFIERS,
+    "ClusterNotifier": paths.CLUSTER_NOTIFIERS,
 }
 _META: Final = ("labels", "annotations")
 

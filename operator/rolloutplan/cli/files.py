@@ -17,6 +17,7 @@ import yaml
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.metric_source import MetricSourceSpec, read_metric_source
+from rolloutplan.api.notifier import read_notifier
 from rolloutplan.api.parsing import SpecError, SpecModel
 from rolloutplan.api.policy import read_policy
 from rolloutplan.api.reasons import StatusReason
@@ -45,6 +46,8 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], SpecModel]]] = {
     "ClusterPredicateTemplate": read_template,
     "RolloutPolicy": read_policy,
     "RouteKind": read_route_kind,
+    "Notifier": partial(read_notifier, cluster=False),
+    "ClusterNotifier": partial(read_notifier, cluster=True),
 }
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _LONGEST_NAME: Final = 63

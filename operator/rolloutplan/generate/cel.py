@@ -16,7 +16,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rolloutplan.api.added import ONE_MATCH
-from rolloutplan.api.metric_source import CLUSTER_ONLY, NO_CREDENTIAL, ONE_CREDENTIAL, ONLY_HTTPS
+from rolloutplan.api.auth import NO_CREDENTIAL, ONE_CREDENTIAL
+from rolloutplan.api.metric_source import CLUSTER_ONLY, ONLY_HTTPS
+from rolloutplan.api.notifier import CLUSTER_ONLY as NOTIFIER_CLUSTER_ONLY
+from rolloutplan.api.notifier import LONGEST_NAME, NAME_TOO_LONG, ONE_ADDRESS, UNKNOWN_WORD, WORD, WORDS
+from rolloutplan.api.notifier import ONLY_HTTPS as NOTIFIER_ONLY_HTTPS
 from rolloutplan.api.parsing import MISSING
 from rolloutplan.api.policy import INSTANT
 from rolloutplan.api.predicate import (
@@ -78,7 +82,7 @@ from rolloutplan.api.spec_rules import (
 from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, NAME_OF_WEIGHT, NAMELESS, ONE_STEP, WARMUP_FIX
 from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
-from rolloutplan.api.text_format import HEADER, LABEL, PARAMETER, QUOTE, SERIES_LABEL, TextFormat, cel
+from rolloutplan.api.text_format import HEADER, LABEL, NOTIFIER_HEADER, PARAMETER, QUOTE, SERIES_LABEL, TextFormat, cel
 from rolloutplan.api.traffic import BY_VARIANTS, NO_FLAG_HERE, WHICH_FLAG
 
 GIVEN: Final = "x-given"
@@ -520,6 +524,21 @@ _CLUSTER_SOURCE: Final = (
     _rule("!has(self.auth) || self.prometheus.url.startsWith('https://')", says=ONLY_HTTPS, at=".auth"),
 )
 
+_NOTIFIER: Final = (
+    _floor("timeout", "100ms"),
+    _ceiling("timeout", "8s"),
+    _floor("giveUpAfter", "1m"),
+    _ceiling("giveUpAfter", "24h"),
+    *_named("headers", NOTIFIER_HEADER),
+    _rule(
+        f"!has(self.template) || self.template.findAll({cel(WORD.pattern.replace('(?:', '('))}).all(word,"
+        f" word.replace('$', '').replace('{{', '').replace('}}', '') in [{', '.join(map(cel, WORDS))}])",
+        says=UNKNOWN_WORD,
+        at=".template",
+    ),
+)
+_NOTIFIER_NAME: Final = (_rule(f"self.metadata.name.size() <= {LONGEST_NAME}", says=NAME_TOO_LONG),)
+
 _WINDOW: Final = (
     _rule(
         "[has(self.weekly), has(self.daily), has(self.from) || has(self.to)].exists_one(written, written)",
@@ -674,6 +693,20 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
     "MetricSourceSpec": (*_SOURCE, _rule("!has(self.auth)", says=CLUSTER_ONLY, at=".auth")),
     "ClusterMetricSourceSpec": _CLUSTER_SOURCE,
     "Auth": _AUTH,
+    "Notifier": _NOTIFIER_NAME,
+    "ClusterNotifier": _NOTIFIER_NAME,
+    "NotifierSpec": (*_NOTIFIER, _rule("!has(self.auth)", says=NOTIFIER_CLUSTER_ONLY, at=".auth")),
+    "ClusterNotifierSpec": (
+        *_NOTIFIER,
+        _rule(
+            "!has(self.auth) || !has(self.webhook.url) || self.webhook.url.startsWith('https://')",
+            says=NOTIFIER_ONLY_HTTPS,
+            at=".auth",
+        ),
+    ),
+    "ClusterWebhook": (_rule("has(self.url) != has(self.urlFile)", says=ONE_ADDRESS),),
+    "NotifierSelector": (_spelled("matchLabels", LABEL),),
+    "ClusterNotifierSelector": (_spelled("matchLabels", LABEL),),
     "Selector": (_spelled("matchLabels", LABEL), _spelled("namespaceLabels", LABEL)),
     "RolloutPolicySpec": (_floor("releaseAfter", "1m"),),
     "Window": _WINDOW,

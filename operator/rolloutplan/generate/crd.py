@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.api.notifier import ClusterNotifierSpec, NotifierSpec
+from rolloutplan.api.notifier_status import NotifierStatus
 from rolloutplan.api.parsing import RENAMED, SpecModel, renamed
 from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.record import RecordSpec, RecordStatus
@@ -95,6 +97,17 @@ _RECORD_COLUMNS: Final = (
     {"name": "Message", "type": "string", "jsonPath": ".status.message", "priority": 1},
 )
 """Instants, not ages: who asks for last month's releases asks for a date."""
+_NOTIFIER_COLUMNS: Final = (
+    {"name": "Format", "type": "string", "jsonPath": ".spec.webhook.format"},
+    {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
+    {"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
+    {"name": "Delivered", "type": "integer", "jsonPath": ".status.delivered"},
+    {"name": "GivenUp", "type": "integer", "jsonPath": ".status.givenUp"},
+    {"name": "Last", "type": "date", "jsonPath": ".status.lastDelivery"},
+    {"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].message", "priority": 1},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+"""Without the address: that of many webhooks lets in whoever knows it."""
 
 
 class _InFull(yaml.SafeDumper):
@@ -131,6 +144,8 @@ KINDS: Final = (
     ObjectKind("ClusterPredicateTemplate", "cpt", "Cluster", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
     ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS),
     ObjectKind("RouteKind", "rk", "Cluster", RouteKindSpec, _ROUTE_KIND_COLUMNS, RouteKindStatus),
+    ObjectKind("Notifier", "nt", "Namespaced", NotifierSpec, _NOTIFIER_COLUMNS, NotifierStatus),
+    ObjectKind("ClusterNotifier", "cnt", "Cluster", ClusterNotifierSpec, _NOTIFIER_COLUMNS, NotifierStatus),
     ObjectKind("RolloutRecord", "rr", "Namespaced", RecordSpec, _RECORD_COLUMNS, RecordStatus, written_whole=True),
 )
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from rolloutplan.api.metric_source import Auth, MutualTls
+from rolloutplan.api.auth import Auth, MutualTls
 from rolloutplan.metrics.prometheus.exchange import new_trust, trust
 
 MAX_SECRET: Final = 64 << 10

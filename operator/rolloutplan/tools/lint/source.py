@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from rolloutplan.api.metric_source import Auth, ClusterMetricSourceSpec, MetricSourceSpec
+from rolloutplan.api.auth import Auth
+from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.suggestions import credential_file
 from rolloutplan.tools.promql.queries import Finding
 

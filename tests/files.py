@@ -55,7 +55,10 @@ class Files:
         if path not in self.objects:
             raise ApiError(404, "NotFound", f"{path} not found")
         before = self.objects[path]
-        after = jsonpatch.apply_patch(before, [*body])
+        try:
+            after = jsonpatch.apply_patch(before, [*body])
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            raise ApiError(422, "Invalid", str(error)) from None
         if after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]:
             raise ApiError(409, "Conflict", "the object has been modified")
         version = str(int(before["metadata"]["resourceVersion"]) + 1)

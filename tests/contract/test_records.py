@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from rolloutplan.api.limits import size_of
-from rolloutplan.api.record import read_record
+from rolloutplan.api.record import read_record, record_name
 from rolloutplan.api.status import Decision
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
@@ -140,6 +140,28 @@ def test_two_leaders_at_once_bring_no_decision_twice(bed: Bed, namespace: str, s
     with_api(story)
     (raw,) = stored(bed, namespace)
     assert read_record(raw).status.decisions == success.status.decisions
+
+
+def test_what_somebody_removed_from_a_record_is_put_back(bed: Bed, namespace: str, success: World) -> None:
+    *before, last = success.status.decisions
+    removals: list[list[dict[str, Any]]] = [
+        [{"op": "remove", "path": "/status/decisions"}],
+        [{"op": "remove", "path": "/status"}],
+        [{"op": "replace", "path": "/spec/run", "value": 9}, {"op": "remove", "path": "/status"}],
+    ]
+
+    async def story(api: Api) -> None:
+        for number, removal in enumerate(removals):
+            sink, snapshot = RecordSink(api), at(success, namespace)
+            snapshot = replace(snapshot, plan=replace(snapshot.plan, name=f"harmed-{number}"))
+            for decision in before:
+                await sink.publish(snapshot, decision)
+            name = record_name(snapshot.plan.name, snapshot.plan.uid, last.run)
+            await api.patch(paths.record(namespace, name), removal, kind="json")
+            await sink.publish(snapshot, last)
+
+    with_api(story)
+    assert [read_record(raw).status.decisions for raw in stored(bed, namespace)] == [success.status.decisions] * 3
 
 
 def test_a_thousand_decisions_fit_and_the_next_is_written_soon(bed: Bed, namespace: str) -> None:

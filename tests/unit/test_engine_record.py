@@ -174,13 +174,14 @@ def test_a_decision_that_comes_twice_changes_nothing() -> None:
 
 
 def test_numbers_that_begin_anew_after_a_lost_status_are_later_decisions() -> None:
-    record = recorded(decision(7), decision(8, s(1)), decision(1, s(60)), decision(2, s(61)))
+    record = recorded(decision(7, reason="Started"), decision(8, s(1)), decision(1, s(60)), decision(2, s(61)))
     assert [each.seq for each in record.status.decisions] == [7, 8, 1, 2]
     assert record.status.missing == 0
 
 
 def test_decisions_that_never_came_are_counted() -> None:
-    assert recorded(decision(1), decision(5, s(1)), decision(6, s(2))).status.missing == 3
+    begins = decision(1, reason="Started")
+    assert recorded(begins, decision(5, s(1)), decision(6, s(2))).status.missing == 3
 
 
 def test_only_a_run_under_way_is_closed() -> None:
@@ -207,6 +208,27 @@ def test_an_ended_record_is_not_reopened_by_another_run_with_its_number(ends: Ki
     assert after.message.startswith(f"{before.message}; ")
     assert "another run got this number" in after.message
     assert len(after.decisions) == 4, "no decision is lost"
+
+
+def run_of(begins: timedelta, end: Decision | None = None) -> tuple[Decision, ...]:
+    """The decisions of a run, as far as its first stage."""
+    stage = {"reason": "StageStarted", "stage": "canary", "weight_to": "5%", "kind": Kind.ADVANCE}
+    return (decision(1, begins, reason="Started"), decision(2, begins + s(1), **stage), *([end] if end else []))
+
+
+@pytest.mark.parametrize("over", [True, False], ids=["after its end", "in mid-run"])
+def test_a_stage_of_another_run_with_the_same_number_says_so(over: bool) -> None:
+    end = decision(3, s(2), kind=Kind.ROLLBACK, reason="RolledBack", state="Aborted") if over else None
+    status = recorded(*run_of(s(0), end), *run_of(s(60)), *run_of(s(120))).status
+    assert [each.run_began for each in status.stages] == [None, START + s(60), START + s(120)]
+    assert status.outcome is (RunOutcome.ROLLED_BACK if over else RunOutcome.ABANDONED)
+    assert "another run got this number" in status.message
+
+
+def test_a_run_that_is_taken_up_after_a_lost_status_is_no_other_run() -> None:
+    status = recorded(*run_of(s(0)), decision(3, s(60), kind=Kind.RESUME, reason="Adopted"), *run_of(s(0))[1:]).status
+    assert status.outcome is RunOutcome.RUNNING
+    assert [each.run_began for each in status.stages] == [None]
 
 
 # ---- size ------------------------------------------------------------------------------------------------------------
@@ -270,7 +292,7 @@ def test_names_and_labels_are_such_as_kubernetes_takes(plan: str) -> None:
 
 
 def test_a_record_that_somebody_broke_can_still_be_read() -> None:
-    record = recorded(decision(1), decision(2, s(1)))
+    record = recorded(decision(1, reason="Started"), decision(2, s(1)))
     raw = record.to_raw()
     raw["status"]["decisions"][0]["kind"] = "Nonsense"
     raw["status"]["weight"] = {"no": "text"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -114,14 +115,62 @@ def test_what_somebody_changed_meanwhile_is_read_again(world: World, meanwhile: 
     assert raw["spec"].get("newer") == (1 if "newer" in raw["spec"] else None)
 
 
-def test_a_record_that_was_deleted_meanwhile_is_made_anew(world: World) -> None:
+def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Takes these fields of the status away, as somebody with an editor does."""
+    return lambda raw: {**raw, "status": {name: part for name, part in raw["status"].items() if name not in names}}
+
+
+def cut(raw: dict[str, Any]) -> dict[str, Any]:
+    return {**raw, "status": {**raw["status"], "decisions": raw["status"]["decisions"][:1]}}
+
+
+def of_run_nine(raw: dict[str, Any]) -> dict[str, Any]:
+    return {**raw, "spec": {**raw["spec"], "run": 9}, "status": {"outcome": "Succeeded", "seq": 99}}
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["as it was remembered", "after a restart"])
+@pytest.mark.parametrize(
+    "harmed",
+    [without("decisions"), lambda raw: {**raw, "status": {}}, cut, of_run_nine, lambda _: None],
+    ids=["no decisions", "no status", "the newest removed", "replaced by another run's", "deleted"],
+)
+def test_what_somebody_removed_from_a_record_is_put_back(
+    world: World, harmed: Callable[[dict[str, Any]], dict[str, Any] | None], restarted: bool
+) -> None:
+    shelf, whole = Shelf(), Shelf()
+    sink, *_, last = RecordSink(shelf), *told(world)
+    for each in told(world)[:-1]:
+        publish(sink, world, each)
+    ((path, raw),) = shelf.objects.items()
+    less = harmed(raw)
+    shelf.objects = {path: {**less, "metadata": {**raw["metadata"], "resourceVersion": "99"}}} if less else {}
+    publish(RecordSink(shelf) if restarted else sink, world, last)
+    for each in told(world):
+        publish(RecordSink(whole), world, each)
+    assert shelf.objects[path]["status"] == whole.objects[path]["status"]
+    assert shelf.objects[path]["spec"] == whole.objects[path]["spec"]
+
+
+def test_what_the_plan_has_no_more_is_counted_as_missing(world: World) -> None:
     shelf = Shelf()
-    sink = RecordSink(shelf)
-    first, second, *_ = told(world)
-    publish(sink, world, first)
-    shelf.objects.clear()
-    publish(sink, world, second)
-    assert shelf.decisions() == [second.seq]
+    first, second, *later = told(world)
+    for each in told(world)[:-1]:
+        publish(RecordSink(shelf), world, each)
+    (path,) = shelf.objects
+    shelf.objects[path]["status"] = {}
+    snapshot = world.snapshot()
+    snapshot = replace(snapshot, status=snapshot.status.model_copy(update={"decisions": tuple(later)}))
+    at_once(RecordSink(shelf).publish(snapshot, later[-1]))
+    assert shelf.decisions() == [each.seq for each in later]
+    assert read_record(shelf.objects[path]).status.missing == 1, "of what is lost, no more is known"
+    assert (first.seq, second.seq) == (1, 2)
+
+
+def test_content_that_is_refused_is_an_error_and_no_loop(world: World) -> None:
+    shelf = Shelf(*[("file", ApiError(422, "Invalid", "no such kind"))] * 9)
+    with pytest.raises(ApiError, match="422"):
+        publish(RecordSink(shelf), world, told(world)[0])
+    assert len(shelf.sent) < 12
 
 
 def test_a_decision_that_cannot_be_read_stays_and_is_counted_once(world: World) -> None:

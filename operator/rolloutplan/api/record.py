@@ -40,7 +40,7 @@ class RunOutcome(StrEnum):
     SUPERSEDED = "Superseded"
     """The plan or the pod template was changed during the run."""
     ABANDONED = "Abandoned"
-    """The plan is gone, and nobody recorded whether the weights went back."""
+    """The plan is gone, or its status was lost, and nobody recorded whether the weights went back."""
 
 
 class RecordedSide(Part):
@@ -83,6 +83,11 @@ class RecordedStage(Part):
 
     name: str = Field("", description="Its name.")
     weight: str = Field("", description="The new side's share at this stage.")
+    run_began: Instant | None = Field(
+        None,
+        description="Only of a stage of another run that got the same number after the status of the plan was lost:"
+        " when that run began.",
+    )
     entered_at: Instant | None = Field(None, description="When its weight was requested.")
     verified_at: Instant | None = Field(None, description="When its weight was read back and accepted.")
     ended_at: Instant | None = Field(None, description="When it was left.")
@@ -111,7 +116,11 @@ class RecordStatus(Part):
     ended_at: Instant | None = Field(None, description="When it ended.")
     seq: int = Field(0, description="The number of the newest decision in it.")
     folded: int = Field(0, description="How many decisions were left out because the record would have been too large.")
-    missing: int = Field(0, description="How many decisions left the plan's status before they could be written here.")
+    missing: int = Field(
+        0,
+        description="At least how many decisions are not in it: they left the plan's status before they could be"
+        " written here, or somebody removed them.",
+    )
     shortened: int = Field(
         0, description="How many decisions have no evidence any more, and short texts, for the same reason as `folded`."
     )

@@ -7,7 +7,7 @@ the version that was read. What is in the record already is not written again, s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -38,7 +38,8 @@ KNOWN: Final = 50
 """So many records are remembered as they were written last, so that the next decision needs no read."""
 KNOWN_SIZE: Final = 40
 """Decisions of a record that is remembered; a larger one is read again. Together they take some 10 MiB."""
-_CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND})
+_CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
+"""422 is also the answer to a patch of a list that somebody has removed."""
 
 
 class RecordSink:
@@ -74,16 +75,20 @@ class RecordSink:
         path = paths.record(plan.namespace, record_name(plan.name, plan.uid, decision.run))
         raw = self._known.pop(path, None) or (None if is_new else await self._read(path))
         before = read_record(raw) if raw is not None else None
+        if before is not None and before.spec.plan_uid and not path.endswith(f"/{before.name}"):
+            before = None  # somebody has put the record of another run in its place
         if before is None and not opens(snapshot, decision):
             return
         after = updated(before, snapshot, decision)
-        if raw is None or before is None:
+        if raw is None:
             await self._close_former(snapshot, decision)
             raw = await self._api.create(
                 paths.record(plan.namespace), new_record(plan.namespace, after), timeout=WRITE_WITHIN
             )
+        elif before is None:
+            raw = await self._patch(path, anew_patch(raw, after))
         elif after is not before:
-            raw = await self._write(path, raw, before, after)
+            raw = await self._patch(path, record_patch(raw, before, after))
         self._keep(path, raw, after)
         if after.status.outcome is not RunOutcome.RUNNING:
             self._ended(plan.namespace, plan.name)
@@ -100,7 +105,7 @@ class RecordSink:
             words = f"run {decision.run} began, because the plan or the pod template was changed"
             after = closed(before, RunOutcome.SUPERSEDED, decision.at, words)
             if after is not before:
-                await self._write(path, raw, before, after)
+                await self._patch(path, record_patch(raw, before, after))
 
     async def _read(self, path: str) -> Raw | None:
         """The record; None where there is none."""
@@ -111,8 +116,8 @@ class RecordSink:
                 raise
             return None
 
-    async def _write(self, path: str, raw: Raw, before: RolloutRecord, after: RolloutRecord) -> Raw:
-        return await self._api.patch(path, record_patch(raw, before, after), kind="json", timeout=WRITE_WITHIN)
+    async def _patch(self, path: str, patch: Sequence[Mapping[str, Any]]) -> Raw:
+        return await self._api.patch(path, patch, kind="json", timeout=WRITE_WITHIN)
 
     def _keep(self, path: str, raw: Raw, record: RolloutRecord) -> None:
         if len(record.status.decisions) <= KNOWN_SIZE:
@@ -142,12 +147,22 @@ def record_patch(raw: Mapping[str, Any], before: RolloutRecord, after: RolloutRe
     New decisions are appended, so that a request stays small however long the record is. Fields that this version does
     not know stay. The API server refuses it with 409 where the record is no longer at that version.
     """
-    version = safe_get.text(raw, "metadata", "resourceVersion")
     return [
-        {"op": "add", "path": "/metadata/resourceVersion", "value": version},
+        _at_version(raw),
         *_label_changes(raw, after),
         *_status_changes(raw, before.status, after.status),
     ]
+
+
+def anew_patch(raw: Mapping[str, Any], record: RolloutRecord) -> list[dict[str, Any]]:
+    """The JSON Patch that writes a whole record over the version that was read."""
+    parts = {"/metadata/labels": labels_of(record), **{f"/{name}": part for name, part in record.to_raw().items()}}
+    return [_at_version(raw), *({"op": "add", "path": path, "value": part} for path, part in parts.items())]
+
+
+def _at_version(raw: Mapping[str, Any]) -> dict[str, Any]:
+    version = safe_get.text(raw, "metadata", "resourceVersion")
+    return {"op": "add", "path": "/metadata/resourceVersion", "value": version}
 
 
 def _label_changes(raw: Mapping[str, Any], after: RolloutRecord) -> Iterator[dict[str, Any]]:

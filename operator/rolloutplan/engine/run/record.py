@@ -48,6 +48,8 @@ _ANOTHER: Final = (
     "; the status of the plan was lost, and another run got this number: its decisions follow, its outcome is nowhere"
 )
 
+_LOST: Final = "nobody recorded how the run ended"
+
 _ENDS: Final[Mapping[tuple[Kind, str], Phase | Target]] = {
     (row.kind, row.event_reason): row.to
     for row in TRANSITIONS.values()
@@ -86,21 +88,40 @@ def opens(snapshot: Snapshot, decision: Decision) -> bool:
 
 
 def updated(record: RolloutRecord | None, snapshot: Snapshot, decision: Decision) -> RolloutRecord:
-    """The record with one more decision of its run; the same one if it has that decision. None: a new record."""
-    record = record or _opened(snapshot, decision)
-    before = record.status
-    if _has(before, decision):
+    """The record with one more decision of its run; the same one if it has that decision. None: a new record.
+
+    Decisions that somebody removed from it are put back, as far as the plan's status still has them.
+    """
+    if record is not None and _has(record.status, decision):
         return record
+    removed = _removed(record, snapshot, decision)
+    first = removed[0] if removed else decision
+    record = record or _opened(snapshot, first)
+    through = record.status.seq
+    record = _with_status(record, {"missing": record.status.missing + _lost(record.status, snapshot, first)})
+    for each in removed:
+        record = _listed(record, each) if each.seq <= through else _with(record, each)
+    return bounded(_with(record, decision))
+
+
+def _with(record: RolloutRecord, decision: Decision) -> RolloutRecord:
+    """The record with a decision, and with what follows from it."""
+    before = record.status
+    if before.outcome is RunOutcome.RUNNING and before.decisions and decision.reason == EventReason.STARTED:
+        return _with(closed(record, RunOutcome.ABANDONED, decision.at, _LOST), decision)
     changes = {
         "seq": decision.seq,
         "missing": before.missing + _gap(before, decision),
-        "decisions": (*before.decisions, decision),
-        "stages": _stages(before.stages, decision)[-STAGES_KEPT:],
+        "stages": _stages(before, decision)[-STAGES_KEPT:],
         "people": _people(before.people, decision),
         "weight": _weight(before.weight, decision),
         **_outcome(before, decision),
     }
-    return bounded(_with_status(record, changes))
+    return _with_status(_listed(record, decision), changes)
+
+
+def _listed(record: RolloutRecord, decision: Decision) -> RolloutRecord:
+    return _with_status(record, {"decisions": (*record.status.decisions, decision)})
 
 
 def closed(record: RolloutRecord, outcome: RunOutcome, at: datetime, message: str) -> RolloutRecord:
@@ -160,6 +181,27 @@ def _has(status: RecordStatus, decision: Decision) -> bool:
     return decision.seq <= status.seq and (newest is None or decision.at <= newest)
 
 
+def _removed(record: RolloutRecord | None, snapshot: Snapshot, decision: Decision) -> list[Decision]:
+    """The decisions of the run before this one that the plan's status has, and that somebody removed from the record.
+
+    One that was refused when it was to be written is none of them: it would be refused again.
+    """
+    seq, decisions = (record.status.seq, record.status.decisions) if record else (0, ())
+    newest, end = (decisions[-1].seq, min(seq + 1, decision.seq)) if decisions else (0, decision.seq)
+    of_run = (each for each in snapshot.status.decisions if each.run == decision.run and is_recorded(each))
+    return [each for each in of_run if newest < each.seq < end]
+
+
+def _lost(status: RecordStatus, snapshot: Snapshot, first: Decision) -> int:
+    """At least how many decisions of the run are neither in the record nor in the plan's status, up to `first`."""
+    if status.decisions:
+        return max(first.seq - status.decisions[-1].seq - 1, 0) if first.seq <= status.seq else 0
+    if first.reason in BEGINS or not first.run:
+        return 0
+    before = [each.seq for each in snapshot.status.decisions if each.run != first.run and each.seq < first.seq]
+    return first.seq - 1 - max(before, default=first.seq - 2)
+
+
 def _gap(status: RecordStatus, decision: Decision) -> int:
     """How many decisions between the newest one and this never came."""
     return max(decision.seq - status.seq - 1, 0) if status.decisions else 0
@@ -194,8 +236,15 @@ def _outcome(status: RecordStatus, decision: Decision) -> dict[str, Any]:
 
 def _has_another(status: RecordStatus) -> bool:
     """Whether another run with this number began after the end."""
+    return _began_again(status) is not None
+
+
+def _began_again(status: RecordStatus) -> datetime | None:
+    """When the last run began that got the number of this one after its end; None where there is none."""
     ended = status.ended_at
-    return ended is not None and any(each.reason in BEGINS and each.at > ended for each in status.decisions)
+    if status.outcome is RunOutcome.RUNNING or ended is None:
+        return None
+    return next((each.at for each in reversed(status.decisions) if each.reason in BEGINS and each.at >= ended), None)
 
 
 def _weight(before: str, decision: Decision) -> str:
@@ -210,15 +259,22 @@ def _people(before: tuple[str, ...], decision: Decision) -> tuple[str, ...]:
     return (*before, decision.by)[:PEOPLE_KEPT]
 
 
-def _stages(stages: tuple[RecordedStage, ...], decision: Decision) -> tuple[RecordedStage, ...]:
+def _stages(status: RecordStatus, decision: Decision) -> tuple[RecordedStage, ...]:
+    stages = status.stages
     if (result := _STAGE_ENDS.get(decision.reason)) is not None:
         stages = _ended(stages, decision.at, result, decision)
     match decision.reason:
         case EventReason.STAGE_STARTED:
-            return (*stages, RecordedStage(name=decision.stage, weight=decision.weight_to, entered_at=decision.at))
+            return (*stages, _entered(status, decision))
         case EventReason.WEIGHT_SHIFTED if stages and stages[-1].verified_at is None:
             return (*stages[:-1], stages[-1].model_copy(update={"verified_at": decision.at}))
     return stages
+
+
+def _entered(status: RecordStatus, decision: Decision) -> RecordedStage:
+    """A stage that begins. That of another run says of which one, also after the beginning of that was folded."""
+    again = _began_again(status) or (status.stages[-1].run_began if status.stages else None)
+    return RecordedStage(name=decision.stage, weight=decision.weight_to, run_began=again, entered_at=decision.at)
 
 
 def _ended(

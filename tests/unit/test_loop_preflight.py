@@ -15,8 +15,10 @@ from rolloutplan.clock import now
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.actions import QueryOnce
+from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.queries import AlertQuery, CountQuery, Query, ValueQuery
 from rolloutplan.engine.model.snapshot import PreflightResult, Snapshot
+from rolloutplan.loop import preflight
 from rolloutplan.loop.preflight import (
     RENDERED_AT_ONCE,
     TRIED_AT_ONCE,
@@ -28,6 +30,7 @@ from rolloutplan.metrics.base import CheckResult
 from rolloutplan.stats.verdict import Outcome, Why
 from tests.provider import FakeProvider
 from tests.refusals import alert, changed
+from tests.situations import JOB
 from tests.world import PLAN, START, Deployment, World, workload
 
 SLOW = {
@@ -43,8 +46,15 @@ class Cluster:
 
     autoscalers: Any = None
     """What it lists, or how it refuses to."""
+    accounts: int = 0
+    """How many ServiceAccounts must be asked for before one is answered."""
+    asked: set[str] = field(default_factory=set)
 
     async def get(self, path: str) -> dict[str, Any]:
+        if "/serviceaccounts/" in path:
+            self.asked.add(path)
+            while len(self.asked) < self.accounts:  # noqa: ASYNC110 - one more turn of the loop
+                await asyncio.sleep(0)
         return {"metadata": {"name": path}}
 
     async def list(self, path: str, **_: str) -> dict[str, Any]:
@@ -171,6 +181,29 @@ def test_what_the_gate_asks_is_answered_all_together() -> None:
                                    else (Refusing(), ""), at))  # fmt: skip
     assert apart.verdicts[calm].outcome is Outcome.PROVED
     assert (apart.verdicts[left].why, apart.verdicts[left].detail) == (Why.SOURCE_DOWN, "no such source")
+
+
+def of_accounts(*names: str) -> dict[str, Any]:
+    """A plan with a Job before the run under each of these accounts."""
+    pods = [changed(JOB, {"template.spec.template.spec.serviceAccountName": name}) for name in names]
+    return changed(PLAN, {"expand": {"jobs": [{"name": f"job-{i}", **job} for i, job in enumerate(pods)]}})
+
+
+def checked(cluster: Cluster, spec: dict[str, Any]) -> PreflightResult:
+    snapshot = Snapshot(World(spec=spec).plan(), Status(), START, grants=Grants(jobs=True))
+    assert snapshot.plan.spec is not None, snapshot.plan.problem
+    return asyncio.run(run_checks(cast("Api", cluster), snapshot, None, now))
+
+
+def test_all_accounts_of_a_plans_jobs_are_asked_for_at_the_same_time() -> None:
+    found = checked(Cluster(accounts=3), of_accounts("a", "b", "c"))
+    assert sorted(found.accounts) == ["a", "b", "c"], "none has the label"
+
+
+def test_accounts_that_are_not_answered_do_not_hold_the_checks_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "ACCOUNTS_WITHIN", 0.01)
+    with pytest.raises(ApiError, match=r"ServiceAccounts of the plan's Jobs could not be read within 0.01 s"):
+        checked(Cluster(accounts=9), of_accounts("a"))
 
 
 HPA = {"metadata": {"name": "by-load"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "v2"}}}

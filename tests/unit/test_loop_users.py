@@ -43,9 +43,12 @@ class Cluster:
     groups: tuple[str, ...] = tuple({spec.group for spec in BUILT_IN.values()} | {"example.net"})
     asked: list[str] = field(default_factory=list)
     slow: float = 0.0
+    groups_error: ApiError | None = None
 
     async def get(self, path: str) -> dict[str, Any]:
         assert path == "/apis"
+        if self.groups_error is not None:
+            raise self.groups_error
         served = [{"version": version} for version in self.versions]
         return {"groups": [{"name": group, "versions": served} for group in self.groups]}
 
@@ -58,6 +61,8 @@ class Cluster:
         if isinstance(answer, ApiError):
             raise answer
         start, limit = int(query.get("continue", 0)), int(query["limit"])
+        if not isinstance(answer, list):
+            return {"items": answer}
         rest = {"continue": str(start + limit)} if len(answer) > start + limit else {}
         return {"items": answer[start : start + limit], "metadata": rest}
 
@@ -120,6 +125,24 @@ def test_a_kind_that_cannot_be_listed_is_named_and_does_not_hide_what_others_giv
     assert seen.found == ("VirtualService b",)
     named = "httproutes.gateway.networking.k8s.io, ingressroutes.traefik.io"
     assert seen.unknown == f"{named} cannot be listed: {error}"
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_all_kinds_are_looked_at_where_the_groups_cannot_be_read(status: int) -> None:
+    """An API server that aggregates others may fail here because of one of them."""
+    seen = found(Cluster({RESOURCES["VirtualService"]: [LONE]}, groups_error=ApiError(status, "Broken", "no")))
+    assert (seen.found, seen.unknown) == (("VirtualService b",), "")
+
+
+def test_an_api_server_that_does_not_answer_is_an_error() -> None:
+    with pytest.raises(ApiError, match="no answer"):
+        found(Cluster({}, groups_error=ApiError(0, "Timeout", "no answer")))
+
+
+def test_an_answer_without_a_list_holds_only_its_own_kind() -> None:
+    seen = answer(HTTPRoute=cast("Any", 5), VirtualService=[LONE])
+    assert seen.found == ("VirtualService b",)
+    assert seen.unknown.startswith("httproutes.gateway.networking.k8s.io cannot be listed: ")
 
 
 def test_an_api_server_of_which_everything_fails_has_a_short_message() -> None:

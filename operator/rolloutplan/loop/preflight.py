@@ -39,6 +39,9 @@ RENDERED_AT_ONCE: Final = 50
 TRIED_AT_ONCE: Final = 256
 """Queries that are given to a source together; it joins those of one kind."""
 
+ACCOUNTS_WITHIN: Final = 5.0
+"""Seconds for all ServiceAccounts of a plan together, as for each other request of the checks."""
+
 
 async def run_checks(
     api: ResourceClient, snapshot: Snapshot, provider: Provider | None, clock: Callable[[], datetime]
@@ -76,13 +79,19 @@ async def run_checks(
 
 
 async def _accounts(api: ResourceClient, plan: PlanView, spec: PlanSpec, grants: Grants) -> dict[str, str]:
-    """Why no Job may run under a ServiceAccount of the plan; empty too where no plan may run Jobs."""
-    names = {account_of(template) for template in jobs_of(spec).values()} if grants.jobs else set()
-    problems = {
-        name: await accounts.problem(api, plan.namespace, name, own_account=grants.own_account)
-        for name in sorted(names)
-    }
-    return {name: problem for name, problem in problems.items() if problem}
+    """Why no Job may run under a ServiceAccount of the plan; empty too where no plan may run Jobs.
+
+    All are asked for at the same time: a plan may name dozens, and the run gives the checks up after a minute.
+    """
+    names = sorted({account_of(template) for template in jobs_of(spec).values()} if grants.jobs else set())
+    asked = (accounts.problem(api, plan.namespace, name, own_account=grants.own_account) for name in names)
+    try:
+        async with asyncio.timeout(ACCOUNTS_WITHIN):
+            found = await asyncio.gather(*asked)
+    except TimeoutError:
+        words = f"the ServiceAccounts of the plan's Jobs could not be read within {ACCOUNTS_WITHIN:g} s"
+        raise ApiError(0, "Timeout", words) from None
+    return {name: problem for name, problem in zip(names, found, strict=True) if problem}
 
 
 class TriedQueries(NamedTuple):

@@ -9,7 +9,7 @@ Required rights: list on each resource that is served, and the discovery that ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 async def find_users(
     api: ResourceClient, kinds: RouteKinds, namespace: str, service: str, clock: Callable[[], datetime]
 ) -> ServiceUsers:
-    """List all kinds of route in a namespace. Raises ApiError where not even the groups that are served can be read."""
+    """List all kinds of route in a namespace. Raises ApiError where the API server does not answer at all."""
     look, late = _Look(api, kinds, namespace, service), []
     try:
         async with asyncio.timeout(LISTED_WITHIN):
@@ -66,15 +66,27 @@ class _Look:
         self._unread: list[str] = []
 
     async def at_all(self) -> None:
-        offered = await discovery.offered(self._api)
+        served = await self._served()
         for resource in self._kinds.resources():
             place, by = self._kinds.at(resource), readers(self._kinds.on(resource))
-            versions = [version for version in place.versions if version in offered.get(place.group, ())]
+            versions = [
+                version for version in place.versions if served is None or version in served.get(place.group, ())
+            ]
             try:
                 if by and versions:
                     await self._at(place, versions, by)
             except ApiError as error:
                 self._note(resource, error)
+
+    async def _served(self) -> Mapping[str, Sequence[str]] | None:
+        """The versions of each group; None where they cannot be read: then each list says whether it is served."""
+        try:
+            return await discovery.offered(self._api)
+        except ApiError as error:
+            if not error.status:
+                raise
+            log.warning("the groups that are served cannot be read", error=str(error))
+            return None
 
     def _note(self, resource: str, error: ApiError) -> None:
         """Note why a resource could not be listed: a broken one does not hide what the others give."""
@@ -119,7 +131,10 @@ class _Look:
         query = {"limit": str(CHUNK)}
         while True:
             page = await self._api.list(paths.path(place, self._namespace), timeout=None, **query)
-            yield page.get("items") or []
+            items = page.get("items") or []
+            if not isinstance(items, list):
+                raise ApiError(0, "NoList", "the answer has no list of objects")
+            yield items
             if not (token := safe_get.text(page, "metadata", "continue")):
                 return
             query["continue"] = token

@@ -293,6 +293,17 @@ def test_no_api_server(
     assert capsys.readouterr().err.startswith(f"rolloutplan: {words}")
 
 
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_a_plan_without_decisions_is_no_empty_answer_for_programs(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    cluster.plan, cluster.after = {"metadata": {"namespace": "shop", "name": "checkout"}, "status": {}}, 0
+    assert main(["why", "checkout", "-o", output]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("rolloutplan: nothing has been decided about checkout yet: rolloutplan status -n shop")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -38,6 +38,17 @@ def test_what_is_no_terminal_gets_no_colours_and_no_cut_lines(
     assert capsys.readouterr().out == f"{'x' * 190}\n"
 
 
+@pytest.mark.parametrize("columns", ["0", "00", ""])
+def test_a_size_of_nothing_is_not_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+    screen().print(Text("x" * 190))
+    assert capsys.readouterr().out == f"{'x' * 190}\n"
+    assert screen().height > 0
+
+
 def test_markup_of_others_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     screen().print("[red]:bomb: 1.5x[/red]")
     assert capsys.readouterr().out == "[red]:bomb: 1.5x[/red]\n"

@@ -374,8 +374,20 @@ def test_in_a_pod_they_go_to_its_own_namespace(
     assert read_namespace() == own_namespace() == namespace
 
 
-@pytest.mark.parametrize("text", [None, "", "- a list", "clusters: [", '{"clusters": []}'])
-def test_no_configuration_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "which does not exist"),
+        ("", "not of the form that kubectl writes"),
+        ("- a list", "not of the form that kubectl writes"),
+        ("clusters: [", "while parsing"),
+        ('{"clusters": []}', "Expected key current-context"),
+        ('{"current-context": "a", "contexts": [{"name": "a"}]}', ""),
+    ],
+)
+def test_no_configuration_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str | None, why: str
+) -> None:
     path = tmp_path / "kubeconfig"
     if text is not None:
         path.write_text(text)
@@ -384,6 +396,16 @@ def test_no_configuration_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ApiError) as raised:
             read()
         assert (raised.value.status, raised.value.reason) == (0, "NoConfig")
+        assert why in raised.value.message
+    assert not caplog.messages, "the library says it again"
+
+
+def test_without_a_file_and_outside_of_a_cluster_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(client, "_HOME", Path("/nowhere"))
+    with pytest.raises(ApiError, match="KUBECONFIG names no file"):
+        asyncio.run(read_config())
 
 
 def test_paths() -> None:

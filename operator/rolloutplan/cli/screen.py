@@ -20,6 +20,8 @@ from rolloutplan.api import safe_get
 
 WIDE: Final = 200
 """Columns where nobody looks: in a pipe or a file, no cell is cut."""
+_SIZES: Final = frozenset({"COLUMNS", "LINES"})
+"""Where a size of 0 is set, as by a pipeline without a terminal, it is not known: rich would show nothing."""
 
 Format: TypeAlias = Literal["text", "json", "yaml", "name"]
 Output: TypeAlias = Annotated[Format, typer.Option("-o", "--output", help="text (the default), or for programs")]
@@ -44,9 +46,18 @@ class Screen(Console):
 def screen(*, stderr: bool = False, width: int | None = None) -> Screen:
     """Make the console: plain text is printed as it is, without markup, emoji and colours of its own."""
     file = sys.stderr if stderr else sys.stdout
-    if width is None and not file.isatty() and "COLUMNS" not in os.environ:
+    environment = {name: text for name, text in os.environ.items() if name not in _SIZES or text.strip("0")}
+    if width is None and not file.isatty() and "COLUMNS" not in environment:
         width = WIDE
-    return Screen(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return Screen(
+        stderr=stderr,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+        _environ=environment,
+    )
 
 
 def show_objects(objects: Sequence[Any], output: Format, *, several: bool = True) -> None:

@@ -94,10 +94,10 @@ def read_namespace() -> str:
 
     Raises ApiError (status 0) for a kubeconfig that cannot be read.
     """
-    file = _kubeconfig()
-    if file is None:
-        return own_namespace()
     try:
+        file = _kubeconfig()
+        if file is None:
+            return own_namespace()
         context = list_kube_config_contexts(file)[1]["context"]
         return str(context.get("namespace") or "default")
     except Exception as error:
@@ -113,14 +113,25 @@ def own_namespace() -> str:
 
 
 def _kubeconfig() -> str | None:
-    """The kubeconfig to use; None where the pod's service account is used."""
+    """The kubeconfig to use; None where the pod's service account is used. Raises FileNotFoundError.
+
+    Of several paths the library takes those that exist; where none does, it logs a line of its own.
+    """
     if chosen := os.environ.get("KUBECONFIG"):
+        if not any(Path(each).expanduser().exists() for each in chosen.split(os.pathsep) if each):
+            raise FileNotFoundError(f"KUBECONFIG names {chosen}, which does not exist")
         return chosen
-    return None if SERVICE_HOST_ENV_NAME in os.environ or not _HOME.exists() else str(_HOME)
+    if SERVICE_HOST_ENV_NAME in os.environ:
+        return None
+    if not _HOME.exists():
+        raise FileNotFoundError("KUBECONFIG names no file, and there is no ~/.kube/config")
+    return str(_HOME)
 
 
 def _no_config(error: Exception) -> ApiError:
-    return ApiError(0, "NoConfig", f"no usable configuration to reach the API server: {error}")
+    unexpected = isinstance(error, TypeError | AttributeError | LookupError)
+    words = "the kubeconfig is not of the form that kubectl writes" if unexpected else error
+    return ApiError(0, "NoConfig", f"no usable configuration to reach the API server: {words}")
 
 
 async def authorization(config: Configuration) -> str | None:

@@ -14,18 +14,26 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.printable import line
 from rolloutplan.api.status import Decision
 from rolloutplan.cli.options import Namespace, PlanName
+from rolloutplan.cli.output import CliError
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan, session
 from rolloutplan.cli.views.words import KINDS, duration, next_commands, phase_text, undo_commands, unreadable
 
 
 def why(plan: PlanName, namespace: Namespace = None, output: Output = "text") -> int:
-    """What was expected, what was observed, what was decided, and by whom. Exit 0, 1 if the plan cannot be read."""
+    """What was expected, what was observed, what was decided, and by whom.
+
+    Exit 0, 1 if the plan cannot be read; with -o json and yaml also 1 if nothing has been decided yet.
+    """
     found = asyncio.run(read_plan(namespace, plan))
     if output == "name":
         show_objects([found.raw], output)
     elif output != "text":
-        show_objects(safe_get.items(found.raw, "status", "decisions")[-1:], output, several=False)
+        last = safe_get.items(found.raw, "status", "decisions")[-1:]
+        if not last:
+            words = f"nothing has been decided about {found.name} yet"
+            raise CliError(f"{words}: rolloutplan status -n {found.namespace} {found.name} shows what it waits for")
+        show_objects(last, output, several=False)
     else:
         screen().show(rendered(found, datetime.now(UTC)))
     return 0

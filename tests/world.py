@@ -375,6 +375,7 @@ class World:
     """The resourceVersion of the plan."""
     deleting: datetime | None = None
     finalizer: bool = False
+    committed_at: datetime | None = None
     undo_annotation: str = ""
     undo_by: str = "rolloutplan (Update) at START"
     """Who wrote that."""
@@ -575,6 +576,7 @@ class World:
             content=self._content(),
             deleting=self.deleting,
             finalizer=self.finalizer,
+            committed_at=self.committed_at,
             undo_annotation=self.undo_annotation,
             undo_by=self.undo_by if self.undo_annotation else "",
             command=self.command,

@@ -427,7 +427,7 @@ def test_a_record_says_what_went_out_and_how_it_ended(width: int) -> None:
         "message: guard errors tripped: 6.28% > 5%",
         "new: checkout-v2 checkout:2",
         "ended: 2026-03-01 09:18:00Z, after 7m",
-        "delivery: failed, restored 41 s, 1234 requests exposed",
+        "delivery: failed, restored after 41 s, 1234 requests exposed",
         "decisions: 2 left out",
         "✘ canary 5% RolledBack 5m guard errors 6.28% (> 5%) Tripped",
         "StageStarted",

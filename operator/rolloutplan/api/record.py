@@ -99,11 +99,15 @@ class DoraFigures(Part):
     """What the run says about delivery: whether it failed, for how long, and for whom."""
 
     failed: bool = Field(False, description="Whether the change failed.")
-    bad_at: Instant | None = Field(None, description="The instant of the sample that showed the fault.")
+    bad_at: Instant | None = Field(
+        None, description="The instant of the first sample that showed the fault, or when pods or endpoints showed it."
+    )
     restored_at: Instant | None = Field(None, description="When the old weights were back.")
-    restore_seconds: float | None = Field(None, description="Seconds between these two.")
+    restore_seconds: float | None = Field(None, description="Seconds between these two, of a change that failed.")
     lead_seconds: float | None = Field(None, description="Seconds from the commit to the end of a success.")
-    exposed_requests: float | None = Field(None, description="Requests that the new side got while it was at fault.")
+    exposed_requests: float | None = Field(
+        None, description="Requests of the new side that the guard had counted when it tripped."
+    )
 
 
 class RecordStatus(Part):
@@ -127,7 +131,14 @@ class RecordStatus(Part):
     decisions: tuple[Decision, ...] = Field((), description="The decisions, the newest last.")
     stages: tuple[RecordedStage, ...] = Field((), description="The stages, in the order in which they started.")
     people: tuple[str, ...] = Field((), description="Who took part, other than the operator.")
-    dora: DoraFigures | None = Field(None, description="What the run says about delivery.")
+    dora: DoraFigures | None = Field(
+        None, description="What the run says about delivery; absent while no request has gone to the new side."
+    )
+
+    @property
+    def delivered(self) -> DoraFigures | None:
+        """Its figures, if it counts as a change: it gave the new side traffic, and it is known how it ended."""
+        return None if self.outcome in (RunOutcome.RUNNING, RunOutcome.ABANDONED) else self.dora
 
 
 class RolloutRecord(Part):

@@ -29,6 +29,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between tries while the API server cannot be reached."""
 POLL_EVERY: Final = 0.5
 """Seconds between reads where objects may be read and not watched."""
+PAGE: Final = 50
+"""Objects of one page: of the largest records they take some 20 MB."""
 _FORBIDDEN: Final = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
@@ -84,6 +86,16 @@ class Session:
         """Read all objects, or those that a label selector selects. Raises ApiError."""
         found, _ = await self._read(kind, "", selector)
         return found
+
+    async def pages(self, kind: Kind, selector: str | None = None) -> AsyncGenerator[list[Raw]]:
+        """Read all objects, or those that a label selector selects, a page at a time: large ones. Raises ApiError."""
+        query: dict[str, Any] = {"limit": PAGE} | ({} if selector is None else {"labelSelector": selector})
+        while True:
+            raw = await self.api.list(path(kind, self.namespace), **query)
+            yield [each for each in safe_get.items(raw, "items") if isinstance(each, dict)]
+            if not (more := safe_get.text(raw, "metadata", "continue")):
+                return
+            query["continue"] = more
 
     async def plan(self, name: str) -> Plan:
         """Read one plan. Raises CliError, with the nearest names where it does not exist."""

@@ -69,7 +69,7 @@ class Reconciler:
         self._limiter = RequestLimiter()
         sinks: tuple[DecisionSink, ...] = (
             EventSink(self._client(Priority.EVENTS), instance=instance),
-            RecordSink(self._client(Priority.ROLLOUT_RECORDS), ended=self._ended),
+            RecordSink(self._client(Priority.ROLLOUT_RECORDS), ended=self._ended, written=metrics.delivery.count),
             ObjectEventSink(self._client(Priority.OBJECT_EVENTS), instance=instance),
         )
         self._sinks = {sink.name: sink for sink in sinks}

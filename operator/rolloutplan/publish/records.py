@@ -43,13 +43,23 @@ _CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStat
 
 
 class RecordSink:
-    """Publishes decisions to RolloutRecords. `ended` gets the namespace and the name of a plan whose run has ended."""
+    """Publishes decisions to RolloutRecords.
+
+    `ended` gets the namespace and the name of a plan whose run has ended, `written` the namespace of a record that was
+    written, and the record before (None: a new one) and after.
+    """
 
     name = RECORDS
     keeps: timedelta | None = None
 
-    def __init__(self, api: ResourceClient, *, ended: Callable[[str, str], None] = lambda *_: None) -> None:
-        self._api, self._ended = api, ended
+    def __init__(
+        self,
+        api: ResourceClient,
+        *,
+        ended: Callable[[str, str], None] = lambda *_: None,
+        written: Callable[[str, RolloutRecord | None, RolloutRecord], None] = lambda *_: None,
+    ) -> None:
+        self._api, self._ended, self._written = api, ended, written
         self._known: OrderedDict[str, Raw] = OrderedDict()
         """The records written last, by their paths."""
 
@@ -90,6 +100,7 @@ class RecordSink:
         elif after is not before:
             raw = await self._patch(path, record_patch(raw, before, after))
         self._keep(path, raw, after)
+        self._written(plan.namespace, before, after)
         if after.status.outcome is not RunOutcome.RUNNING:
             self._ended(plan.namespace, plan.name)
 

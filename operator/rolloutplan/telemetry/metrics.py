@@ -1,8 +1,8 @@
 """The operator's own metrics, for Prometheus. One of them names plans: those with an owner, up to a number.
 
-The loop, the client and the metric sources report to it; /metrics (`health.py`) serves the result. What others choose
-is never a label as it is: HTTP codes are known ones or their class, and a metric source has series only while it
-exists.
+Those of how releases go are in delivery.py. The loop, the client and the metric sources report to them; /metrics
+(`health.py`) serves the result. What others choose is never a label as it is: HTTP codes are known ones or their class,
+a metric source has series only while it exists, and owners have them up to a number.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from rolloutplan import __version__
 from rolloutplan.api.reasons import EventReason
+from rolloutplan.telemetry.delivery import OTHER, DeliveryMetrics
 
 IN_USE: Final = timedelta(minutes=10)
 """A source without a request for so long is not in use: the age of its newest sample would mislead."""
@@ -31,7 +32,6 @@ PAGE_FOR: Final = 1.0
 """Seconds for which a page of /metrics is shown again: nobody scrapes more often, and many requests build one."""
 MOST_PLANS: Final = 1000
 """Plans whose owners are told, of all namespaces: they take 100 KB of a page."""
-OTHER: Final = "other"
 _KNOWN_CODES: Final = frozenset({0, 200, 201, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504})
 _REASONS: Final = frozenset(map(str, EventReason))
 _WRITTEN: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
@@ -120,6 +120,7 @@ class Metrics:
         self._epoch = Gauge(
             "rolloutplan_epoch", "The epoch in which this replica leads, or led last.", registry=registry
         )
+        self.delivery = DeliveryMetrics(registry)
         Info("rolloutplan_build", "The version of the operator.", registry=registry).info({"version": __version__})
         registry.register(self)
         ProcessCollector(registry=registry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
@@ -12,10 +12,12 @@ from rich.text import Text
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import line
-from rolloutplan.cli.options import Namespace, selector_option
+from rolloutplan.api.quantities import parse_duration
+from rolloutplan.cli.options import Namespace, reads, selector_option
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import session
+from rolloutplan.cli.views import dora as delivery
 from rolloutplan.cli.views.columns import Row, columns
 from rolloutplan.cli.views.words import Need, age, need_of, phase_text
 from rolloutplan.cluster.client import Raw
@@ -33,13 +35,28 @@ Selector: TypeAlias = Annotated[str | None, selector_option("those with these la
 
 
 def list_plans(
-    namespace: Namespace = None, everywhere: Everywhere = False, selector: Selector = None, output: Output = "text"
+    namespace: Namespace = None,
+    everywhere: Everywhere = False,
+    selector: Selector = None,
+    dora: Annotated[
+        bool, typer.Option("--dora", help="how releases went, for each owner, from the records; -l selects records")
+    ] = False,
+    owner: Annotated[str | None, typer.Option(metavar="OWNER", help="with --dora: of this owner alone")] = None,
+    since: Annotated[
+        timedelta | None,
+        typer.Option(metavar="TIME", parser=reads(parse_duration), help="with --dora: ended within it (default: 30d)"),
+    ] = None,
+    output: Output = "text",
 ) -> int:
     """First come those for which a person has to decide, then what has to be repaired, then the rest.
 
     Exit 0, 1 if they cannot be read.
     """
     check(namespace, everywhere=everywhere)
+    if dora:
+        return delivery.show(namespace, selector, output, everywhere=everywhere, owner=owner, since=since)
+    if owner is not None or since is not None:
+        raise typer.BadParameter(f"{'--owner' if owner is not None else '--since'} is for --dora")
     where, found = asyncio.run(_read(namespace, selector, everywhere=everywhere))
     found.sort(key=_place)
     if output != "text":

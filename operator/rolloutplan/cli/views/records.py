@@ -169,7 +169,7 @@ def _facts(record: RolloutRecord) -> Iterator[Text]:
         "started": _at(spec.started_at),
         "ended": f"{_at(status.ended_at)}{took}",
         "people": ", ".join(status.people),
-        "delivery": _dora(status.dora) if status.dora else "",
+        "delivery": _dora(status.delivered) if status.delivered else "",
         "runbook": spec.runbook,
         "decisions": ", ".join(f"{count} {words}" for words, count in gone.items() if count),
     }
@@ -184,7 +184,7 @@ def _side(side: RecordedSide) -> str:
 
 def _dora(dora: DoraFigures) -> str:
     failed = "failed" if dora.failed else "did not fail"
-    seconds = (("restored", dora.restore_seconds), ("lead time", dora.lead_seconds))
+    seconds = (("restored after", dora.restore_seconds), ("lead time", dora.lead_seconds))
     figures = [f"{words} {value:.0f} s" for words, value in seconds if value is not None]
     exposed = [f"{dora.exposed_requests:.0f} requests exposed"] if dora.exposed_requests is not None else []
     return ", ".join((failed, *figures, *exposed))

@@ -17,6 +17,7 @@ from rolloutplan.api.record import (
     LAST_RUN,
     PEOPLE_KEPT,
     STAGES_KEPT,
+    DoraFigures,
     RecordedSide,
     RecordedStage,
     RecordSpec,
@@ -28,6 +29,7 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import OPERATOR, RUNNING, Decision, Kind, Part, Phase
 from rolloutplan.engine.model.snapshot import Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TRANSITIONS, Target
+from rolloutplan.engine.run import dora
 from rolloutplan.engine.run.decision_log import REPEATABLE
 
 MAX_RECORD: Final = 448 * KIB
@@ -115,6 +117,7 @@ def _with(record: RolloutRecord, decision: Decision) -> RolloutRecord:
         "stages": _stages(before, decision)[-STAGES_KEPT:],
         "people": _people(before.people, decision),
         "weight": _weight(before.weight, decision),
+        "dora": _dora(record, decision),
         **_outcome(before, decision),
     }
     return _with_status(_listed(record, decision), changes)
@@ -245,6 +248,15 @@ def _began_again(status: RecordStatus) -> datetime | None:
     if status.outcome is RunOutcome.RUNNING or ended is None:
         return None
     return next((each.at for each in reversed(status.decisions) if each.reason in BEGINS and each.at >= ended), None)
+
+
+def _dora(record: RolloutRecord, decision: Decision) -> DoraFigures | None:
+    """What the run says about delivery after the decision. What follows an end changes nothing, but for a revert."""
+    status = record.status
+    over = status.outcome is not RunOutcome.RUNNING
+    if over and (decision.kind is not Kind.ROLLBACK or _has_another(status)):
+        return status.dora
+    return dora.after(status.dora, decision, record.spec.committed_at)
 
 
 def _weight(before: str, decision: Decision) -> str:

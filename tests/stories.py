@@ -337,7 +337,8 @@ def says_what_helps(world: World) -> None:
     """A person lets a run go on that waits for one, and has one that was put back tried again."""
     verb = "retry" if world.phase is P.ROLLED_BACK else HELPS.get(world.status.reason)
     if verb is not None:
-        says_that(verb)(world)
+        why = " --reason checked" if world.status.reason == "Undecided" else ""
+        world.say(f"{verb} {verb}-{world.version}{why}")
 
 
 def says_it_again(world: World) -> None:

@@ -90,7 +90,7 @@ def heal(world: World) -> None:
     world.old = world.old and replace(world.old, wanted=4, ready=4)
     world.new = world.new and replace(world.new, wanted=4, ready=4, autoscaler="")
     if world.phase is Phase.HELD:
-        world.say(f"resume healed-{world.now:%H%M%S}")
+        world.say(f"resume healed-{world.now:%H%M%S} --reason healed")
 
 
 def green_is_true(world: World) -> int:

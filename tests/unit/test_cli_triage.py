@@ -18,6 +18,7 @@ from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views import triage
 from rolloutplan.cli.views.triage import Cost, cost_of, ways_of
 from rolloutplan.stats.sequential import CountDelta, counted, make_hypothesis, pack, start, step
+from rolloutplan.stats.verdict import Why
 from tests.situations import (
     Situation,
     awaiting,
@@ -42,6 +43,7 @@ from tests.situations import (
     rolled_back,
     s,
     shifting,
+    silent_bake,
     succeeded,
 )
 from tests.world import World
@@ -76,6 +78,12 @@ def counting(state: str, **spec: Any) -> tuple[Plan, World]:
     return plan, world
 
 
+def undecided_at_the_end() -> World:
+    world = judging(stage="all")()
+    world.says["errors"] = Why.NO_DATA
+    return world.until(Phase.HELD)
+
+
 ALL: dict[str, Situation] = {
     "before it begins": fresh(),
     "blocked": blocked,
@@ -86,6 +94,8 @@ ALL: dict[str, Situation] = {
     "judging": judging(),
     "judging the last stage": judging(stage="all"),
     "undecided": held_undecided,
+    "undecided at the last stage": undecided_at_the_end,
+    "undecided in the bake": lambda: silent_bake()().until(Phase.HELD),
     "failed": held_failed,
     "without metrics": held_blind,
     "in conflict": held_conflict,
@@ -123,6 +133,8 @@ WAYS = {
     "judging": (["skip"], "stage half, stage all, bake", ["abort"]),
     "judging the last stage": ([], "edit bake, contract", ["abort"]),
     "undecided": (["resume", "skip"], "stage half", ["abort"]),
+    "undecided at the last stage": (["resume"], "edit bake", ["abort"]),
+    "undecided in the bake": (["resume"], "edit bake", ["abort"]),
     "failed": ([], "another version of the new side", ["abort"]),
     "awaiting an approval": (["approve"], "stage", ["abort"]),
     "paused": (["resume"], "stage half", ["abort"]),
@@ -142,6 +154,13 @@ def test_the_three_ways_on(name: str) -> None:
     assert WAYS[name][1] in adapt.words
 
 
+def test_after_a_superseded_run_there_is_nothing_to_retry() -> None:
+    plan = plan_of(rolled_back())
+    plan.raw["status"]["reason"] = "Superseded"
+    persist, _, _ = ways_of(Plan(plan.raw))
+    assert (persist.words, persist.commands) == ("nothing to type: the run of the changed version follows", ())
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_what_was_believed_seen_and_paid(width: int) -> None:
     plan, world = counting(pack(GUARD, step(GUARD, start(GUARD), CountDelta(1200, 3))), runbook="https://wiki/checkout")
@@ -157,7 +176,7 @@ def test_what_was_believed_seen_and_paid(width: int) -> None:
         f"seen {world.status.message}",
         "cost so far 11m with traffic, 11m at this stage, 60s on hold, now 5%",
         "1200 requests, 3 of them bad, as errors counts",
-        triage.QUESTION,
+        "Knowing this, would it be started today?",
         'Persist go on all the same rolloutplan resume -n ns plan --reason "..."',
         "Kill restore the old weights now and end the run",
         "runbook https://wiki/checkout",

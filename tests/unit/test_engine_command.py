@@ -13,6 +13,7 @@ import pytest
 
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Decision, Kind
+from rolloutplan.engine.run.choice import QUESTION
 from rolloutplan.stats.verdict import Why
 from tests.refusals import changed
 from tests.situations import (
@@ -75,6 +76,7 @@ from tests.situations import (
 from tests.world import PLAN, SHOP, StaleError, World, crash, refuse
 
 DAYS = timedelta(days=2)
+BECAUSE = ' --reason "few requests at night"'
 
 
 WRECKED = then(edit({"stages": []}), put(down="connection refused", source=None, old=None, new=None))
@@ -379,12 +381,12 @@ RESUMES = [
          then(pods(ready=0), settle, say("resume c1"), settle, pods(ready=4, revision="second")), P.JUDGING, "Soaking",
          [*BACK, "Resumed", *BEGUN], "run 2", UP),
     Case("undecided: judged on for as long as from soak to deadline", held_undecided,
-         then(wait(m(6)), say("resume c1"), wait(m(7) - s(0.1))), P.JUDGING, "Soaking", ["Resumed"],
+         then(wait(m(6)), say(f"resume c1{BECAUSE}"), wait(m(7) - s(0.1))), P.JUDGING, "Soaking", ["Resumed"],
          "deadline extended to 09:23:00", UP),
     Case("undecided: held again at the new deadline", held_undecided,
-         then(wait(m(6)), say("resume c1"), wait(m(7))), P.HELD, "Undecided", ["Resumed", "Held"], "", UP),
+         then(wait(m(6)), say(f"resume c1{BECAUSE}"), wait(m(7))), P.HELD, "Undecided", ["Resumed", "Held"], "", UP),
     Case("undecided: decided in the new time", held_undecided,
-         then(say("resume c1"), wait(m(3)), says(hits=0.95), wait(s(20))), P.JUDGING, "Soaking",
+         then(say(f"resume c1{BECAUSE}"), wait(m(3)), says(hits=0.95), wait(s(20))), P.JUDGING, "Soaking",
          ["Resumed", "StageProved", *SHIFTED], "", HALF),
     Case("in conflict: the stage is asked for again", held_conflict, then(wait(m(6)), say("resume c1")), P.JUDGING,
          "Soaking", ["Resumed", *SHIFTED], "the stage starts again from 0%", UP),
@@ -564,7 +566,8 @@ SKIPS = [
          "canary is skipped after 90s", HALF),
     Case("with a pass predicate that is false", judging(), then(says(hits=0.1), wait(s(5)), say("skip c1")), P.JUDGING,
          "Soaking", ["StageSkipped", *SHIFTED], "", HALF),
-    Case("undecided", held_undecided, say("skip c1"), P.JUDGING, "Soaking", ["StageSkipped", *SHIFTED], "", HALF),
+    Case("undecided", held_undecided, say(f"skip c1{BECAUSE}"), P.JUDGING, "Soaking",
+         ["StageSkipped", *SHIFTED], "", HALF),
     Case("the next stage is soaked and judged", judging(), then(say("skip c1"), wait(m(2) - s(0.1))), P.JUDGING,
          "Soaking", ["StageSkipped", *SHIFTED], "", HALF),
     Case("the next stage needs approval", judging({"stages[1].approval": "Required"}), say("skip c1"), P.HELD,
@@ -577,7 +580,8 @@ SKIPS = [
 PROMOTES = [
     Case("in mid-soak: straight to the last stage", judging(), say("promote c1"), P.JUDGING, "Soaking",
          ["Promoted", *SHIFTED], "the next stage is all at 100%", ALL),
-    Case("undecided", held_undecided, say("promote c1"), P.JUDGING, "Soaking", ["Promoted", *SHIFTED], "", ALL),
+    Case("undecided", held_undecided, say(f"promote c1{BECAUSE}"), P.JUDGING, "Soaking",
+         ["Promoted", *SHIFTED], "", ALL),
     Case("awaiting approval, and the last stage wants it too: it is scaled to", lambda: fresh(TWICE)().until(P.HELD),
          say("promote c1"), P.JUDGING, "Soaking", ["Promoted", *SHIFTED], "", ALL),
     Case("the last stage is soaked", judging(), then(say("promote c1"), wait(m(2) - s(0.1))), P.JUDGING, "Soaking",
@@ -758,6 +762,46 @@ def refused(world: World, command: str, words: str) -> None:
     answered = {"seq", "decisions", "tokens", "predicates", "conditions", "published_through", "last_look"}
     assert world.status.model_dump(exclude=answered) == before.model_dump(exclude=answered)
     assert (world.status.seq, world.weights()) == (before.seq + 1, weights)
+
+
+@pytest.mark.parametrize("verb", ["resume", "skip", "promote"])
+def test_to_go_on_past_an_undecided_step_needs_a_reason(verb: str) -> None:
+    refused(held_undecided(), f"{verb} c1", f'`rolloutplan {verb} -n ns plan --reason "..."`')
+
+
+@pytest.mark.parametrize("verb", ["abort", "revert", "pause"])
+def test_to_stop_needs_no_reason(verb: str) -> None:
+    world = held_undecided()
+    world.say(f"{verb} c1")
+    world.settle()
+    assert answer(world).reason in ("RollbackStarted", "Held")
+
+
+CHOSEN = [
+    ("resume", held_undecided, Kind.PERSIST, "kubectl says yes"),
+    ("skip", held_undecided, Kind.PERSIST, "kubectl says yes"),
+    ("promote", held_undecided, Kind.PERSIST, "kubectl says yes"),
+    ("abort", held_undecided, Kind.KILL, "kubectl says no"),
+    ("abort", held_failed, Kind.KILL, "kubectl says no"),
+    ("abort", held_blind, Kind.KILL, "kubectl says no"),
+    ("skip", judging(), Kind.ADVANCE, ""),
+    ("abort", judging(), Kind.ROLLBACK, ""),
+    ("resume", paused, Kind.RESUME, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("verb", "given", "kind", "says"), CHOSEN)
+def test_a_choice_has_the_evidence_and_the_answer_to_the_question(
+    verb: str, given: Situation, kind: Kind, says: str
+) -> None:
+    world = given()
+    world.say(f"{verb} c1{BECAUSE}")
+    world.settle()
+    told = answer(world)
+    assert told.kind is kind
+    assert told.why.endswith(f"asked: {QUESTION} {says}" if says else ""), told.why
+    assert bool(told.evidence) is bool(says)
+    assert "few requests at night" in told.note
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,10 @@ _HEAD = """# States and decisions
 `make generate` writes this page from `engine/model/transitions.py`: every transition between phases, and every decision
 of a run. Each decision is published as an Event on the plan, and is an entry of `.status.decisions`.
 
+Where a run met a step that is undecided or refuted (`Held` for Undecided, Failed, MetricsUnavailable or Incident, or
+the end of a deadline), what follows is a choice: Persist, Adapt or Kill. Its decision has the evidence, and in `why` is
+the question with its answer: knowing this, would it be started today?
+
 ```mermaid
 stateDiagram-v2
     [*] --> Pending
@@ -62,7 +66,7 @@ def _rows() -> Iterator[str]:
     yield "| Event | decision | from | to | rationale | rule |\n|---|---|---|---|---|---|\n"
     for row in TRANSITIONS.values():
         rules = ", ".join(f"`{rule}`" for rule in row.by)
-        cells = row.event_reason or "-", row.kind or "-", _from(row), _to(row), row.rationale, rules
+        cells = row.event_reason or "-", _kind(row), _from(row), _to(row), row.rationale, rules
         yield f"| {' | '.join(cells)} |\n"
 
 
@@ -72,6 +76,11 @@ def _order(rules: Iterable[Rule], indent: str = "") -> Iterator[str]:
         what = " ".join((rule.__doc__ or "").partition("\n\n")[0].split())
         yield f"{indent}{number}. `{rule.__name__}`: {what}\n"
         yield from _order(INNER_RULES.get(rule, ()), indent + "    ")
+
+
+def _kind(row: Transition) -> str:
+    other = f"; as a choice {row.choice}" if row.choice not in (None, row.kind) else ""
+    return f"{row.kind or '-'}{other}"
 
 
 def _from(row: Transition) -> str:

@@ -30,10 +30,13 @@ from rolloutplan.cli.views.status import predicate, written
 from rolloutplan.cli.views.why import head, read_plan, said, to_copy, typed
 from rolloutplan.cli.views.words import command, duration, edit_command, next_commands, undo_commands
 from rolloutplan.cluster.client import Raw
+from rolloutplan.engine.model.plan_view import PlanView, Readable
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.engine.rules.commands.answer import is_accepted
+from rolloutplan.engine.run.choice import QUESTION
 from rolloutplan.engine.run.jobs import is_scaling_old
 from rolloutplan.stats.sequential import counted
 
-QUESTION: Final = "Knowing this, would it be started today?"
 _BEFORE_WEIGHTS: Final = frozenset({*STARTING, Phase.PENDING, Phase.INVALID})
 _ENDING: Final = frozenset({Verb.ABORT, Verb.REVERT})
 
@@ -112,12 +115,13 @@ def _persist(plan: Plan) -> Way:
     if status.phase is Phase.SUCCEEDED:
         return Way("Persist", "nothing to do: it has succeeded")
     if status.phase is Phase.ROLLED_BACK:
-        return Way("Persist", "start the same plan again", commands)
+        words = "start the same plan again" if commands else "nothing to type: the run of the changed version follows"
+        return Way("Persist", words, commands)
     if status.phase is Phase.ROLLING_BACK:
         return Way("Persist", "not possible: the old weights are being restored")
     if status.failed:
         return Way("Persist", "not possible: the run has failed, and a failed run never goes forward")
-    if status.phase is Phase.JUDGING and _has_next_stage(plan):
+    if status.phase is Phase.JUDGING and _may_skip(plan):
         words = "nothing to do: it goes on when it is proved; or end this stage as if it had passed"
         return Way("Persist", words, (command(Verb.SKIP, raw),))
     if commands:
@@ -125,9 +129,15 @@ def _persist(plan: Plan) -> Way:
     return Way("Persist", f"nothing to type: it goes on after {status.waiting_for or 'what it waits for'}")
 
 
-def _has_next_stage(plan: Plan) -> bool:
-    spec, stage = written(plan), plan.status.stage
-    return spec is not None and stage is not None and stage.index < spec.bake_step.index
+def _may_skip(plan: Plan) -> bool:
+    """Whether the operator would take `skip` now, as far as plan and status say: a policy may demand more soak."""
+    spec, status, meta = written(plan), plan.status, safe_get.mapping(plan.raw, "metadata")
+    if spec is None:
+        return False
+    generation = safe_get.number(meta, "generation")
+    uid, now = safe_get.text(meta, "uid"), status.entered_at or datetime.now(UTC)
+    view = PlanView(plan.namespace, plan.name, uid, generation, now, Readable(spec))
+    return is_accepted(Snapshot(plan=view, status=status, now=now), Verb.SKIP)
 
 
 def _adapt(plan: Plan) -> Way:
@@ -192,7 +202,7 @@ def as_object(plan: Plan, now: datetime) -> dict[str, Any]:
         "believed": {"hypothesis": safe_get.text(raw, "spec", "hypothesis"), "predicates": fixed},
         "seen": safe_get.items(raw, "status", "predicates"),
         "cost": {to_camel(key): value for key, value in cost.items() if value not in (None, "")},
-        "question": QUESTION,
+        "question": QUESTION.capitalize(),
         "ways": [asdict(way) for way in ways_of(plan)],
         "undo": _by_hand(raw),
         "runbook": safe_get.text(raw, "spec", "runbook"),
@@ -203,7 +213,7 @@ def rendered(plan: Plan, now: datetime, width: int) -> RenderableType:
     """A paragraph for each question, then the three ways on."""
     parts = [*_believed(plan), *_seen(plan, now, width), *_cost(plan.status, now)]
     ways = (_way(way) for way in ways_of(plan))
-    return Group(head(plan), *parts, Text(QUESTION, "bold"), *ways, *_without_operator(plan))
+    return Group(head(plan), *parts, Text(QUESTION.capitalize(), "bold"), *ways, *_without_operator(plan))
 
 
 def _believed(plan: Plan) -> Iterator[RenderableType]:

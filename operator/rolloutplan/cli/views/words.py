@@ -17,6 +17,7 @@ from rich.text import Text
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
 from rolloutplan.api.printable import line
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.status import RUNNING, Kind, Phase, Status
 
 STYLES: Final = {
@@ -125,7 +126,8 @@ def _where(raw: Any) -> str:
 
 def _verbs(raw: object) -> list[str]:
     if safe_get.text(raw, "status", "phase") == Phase.ROLLED_BACK:
-        return [Verb.RETRY]
+        is_followed = safe_get.text(raw, "status", "reason") == StatusReason.SUPERSEDED
+        return [] if is_followed else [Verb.RETRY]
     return list(dict.fromkeys(_VERB.findall(safe_get.text(raw, "status", "waitingFor"))))
 
 

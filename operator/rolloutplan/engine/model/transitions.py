@@ -27,6 +27,9 @@ A person may end a run (FAILED, ABORTED, REVERTED), start it again (RETRIED), sk
 run whose status was lost may be taken up (ADOPTED). A command that cannot be carried out is rejected
 (COMMAND_REJECTED). An undo command that somebody else wrote into an annotation is put right and told (UNDO_RESTORED).
 
+Where a run met a step that is undecided or refuted, what follows is a choice: it is taken up all the same (Persist),
+edited (Adapt) or ended (Kill). Some rows have another kind of decision there.
+
 A transition names the rules in `decide.py` that pick it; their docstrings say when.
 """
 
@@ -131,6 +134,8 @@ class Transition:
     severity: Severity
     loud: bool
     """Whether its line in the operator's own log is a warning."""
+    choice: Kind | None = None
+    """The kind of its decision where the run had met an undecided or refuted step; None where it is no choice."""
 
     def target_phase(self, status: Status) -> Phase:
         """The target phase from this status."""
@@ -153,8 +158,9 @@ def _row(
     rationale: str,
     severity: Severity = Severity.NORMAL,
     loud: bool = False,
+    choice: Kind | None = None,
 ) -> Transition:
-    return Transition(frozenset(sources), to, kind, event_reason, rationale, by, severity, loud)
+    return Transition(frozenset(sources), to, kind, event_reason, rationale, by, severity, loud, choice)
 
 
 P, E, S = Phase, EventReason, Severity
@@ -233,7 +239,7 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         by=("pass_stage",), rationale="this is the last weight; the guards stay on during the bake",
     ),
     TransitionName.EXTENDED: _row(
-        {P.JUDGING, P.BAKING}, Target.STAYS, Kind.PERSIST, E.DEADLINE_EXTENDED,
+        {P.JUDGING, P.BAKING}, Target.STAYS, Kind.PERSIST, E.DEADLINE_EXTENDED, choice=Kind.PERSIST,
         by=("end_at_deadline", "end_at_bake_deadline"), rationale="onUndecided is Extend",
     ),
     TransitionName.SHIFT_REFUSED: _row(
@@ -253,11 +259,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         by=("report_unguarded",), rationale="a weight or a bake in which nothing can act looks like a good release",
     ),
     TransitionName.ADAPTED: _row(
-        {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, Target.STAYS, Kind.ADAPT, E.ADAPTED,
+        {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING}, Target.STAYS, Kind.ADAPT, E.ADAPTED, choice=Kind.ADAPT,
         by=("accept_edit",), rationale="stages that have not started may be edited",
     ),
     TransitionName.ADAPTED_ON: _row(
-        {P.BAKING}, P.SHIFTING, Kind.ADAPT, E.ADAPTED,
+        {P.BAKING}, P.SHIFTING, Kind.ADAPT, E.ADAPTED, choice=Kind.ADAPT,
         by=("accept_edit",), rationale="the edit adds a weight above the last one",
     ),
     TransitionName.SOURCE_CHANGED: _row(
@@ -281,14 +287,14 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         rationale="the run must not go forward, and a rollback is not required",
     ),
     TransitionName.RESUMED: _row(
-        {P.HELD}, Target.WHERE_IT_WAS_HELD, Kind.RESUME, E.RESUMED,
+        {P.HELD}, Target.WHERE_IT_WAS_HELD, Kind.RESUME, E.RESUMED, choice=Kind.PERSIST,
         by=("other_commands", "resume_contract", "resume_run"),
         rationale="the reason for the hold is gone; time held does not count as soak",
     ),
     TransitionName.FAILED: _row(
         {*TRAFFIC_SHIFTED_PHASES, P.CONTRACTING, P.PENDING, P.INVALID}, P.ROLLING_BACK, Kind.ROLLBACK,
         E.ROLLBACK_STARTED,
-        severity=S.WARNING, loud=True,
+        severity=S.WARNING, loud=True, choice=Kind.KILL,
         by=("handle_deletion", "abort_or_revert", "recover_interrupted_rollback", "superseded", "new_side_unavailable",
             "failure_detected", "shift_timed_out", "correct_drift", "hold_run", "end_at_deadline",
             "end_at_bake_deadline"),
@@ -366,11 +372,11 @@ TRANSITIONS: Mapping[TransitionName, Transition] = {
         by=("other_commands",), rationale="a person starts the same plan again",
     ),
     TransitionName.SKIPPED: _row(
-        {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.STAGE_SKIPPED,
+        {P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.STAGE_SKIPPED, choice=Kind.PERSIST,
         by=("other_commands",), rationale="a person skips a stage that is not proved",
     ),
     TransitionName.PROMOTED: _row(
-        {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED,
+        {P.SHIFTING, P.JUDGING, P.HELD}, P.SHIFTING, Kind.ADVANCE, E.PROMOTED, choice=Kind.PERSIST,
         by=("other_commands",), rationale="a person skips the stages in between",
     ),
     TransitionName.STAGE_RESTARTED: _row(

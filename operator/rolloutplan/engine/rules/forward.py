@@ -110,7 +110,6 @@ def _undecided(
     names = ", ".join(f"{doubt.item.name} ({doubt.why})" for doubt in doubts)
     names = names or unproved_share(snapshot) or "nothing was measured"
     words = f"{what} is undecided: {names}"
-    ways = "`resume`, `skip` or `abort`" if snapshot.status.phase is Phase.JUDGING else "`resume` or `abort`"
     if spec.on_undecided == "Rollback":
         return try_rollback(snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Rollback", items)
     if spec.on_undecided == "Extend":
@@ -120,7 +119,7 @@ def _undecided(
             transition(snapshot, TransitionName.EXTENDED, note, reason=reason, evidence=items, stage=longer)
         )
     return enter_hold(
-        snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: it waits for a verdict, {ways}", items
+        snapshot, HoldReason.UNDECIDED, f"{words}; onUndecided is Hold: it waits for a verdict, or a person", items
     )
 
 

@@ -1,6 +1,7 @@
 """What a plan waits for, and until when, as one text: `status.waitingFor`. `decide` sets it with the conditions.
 
-No state waits without saying for what. A wait without a time limit says that too, and who ends it.
+No state waits without saying for what. A wait without a time limit says that too, and who ends it. A command is named
+only if it would be carried out now.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from rolloutplan.api.command import Verb
 from rolloutplan.api.reasons import HoldReason, StatusReason
 from rolloutplan.api.status import Phase, Status
 from rolloutplan.engine.analysis.stages import control_group, next_stage
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.policy.demands import CONTRACT
 from rolloutplan.engine.policy.seal import seal_of
+from rolloutplan.engine.rules.commands.answer import is_accepted
 from rolloutplan.engine.rules.intents import verify_deadline
 
 NO_LIMIT: Final = "no time limit"
 _ENDED_BY: Final[Mapping[str, str]] = {
     HoldReason.INVALID: "an edit that makes the plan valid",
-    HoldReason.CONFLICT: "the weights as they were written, or `resume`",
+    HoldReason.CONFLICT: "the weights as they were written",
     HoldReason.METRICS_UNAVAILABLE: "answers of the metric source",
     HoldReason.INCIDENT: "the end of what both sides or an alert report",
-    HoldReason.PAUSED: "`resume` by a person",
     HoldReason.NOT_EFFECTIVE: "traffic that follows the weights",
-    HoldReason.AWAITING_APPROVAL: "`approve` by a person",
     HoldReason.FROZEN: "the end of the freeze",
     HoldReason.BUDGET_SPENT: "an error budget that is large enough",
     HoldReason.NO_PLACE: "another plan to end",
@@ -39,12 +40,21 @@ _ENDED_BY: Final[Mapping[str, str]] = {
     HoldReason.ENDPOINTS_UNKNOWN: "the API server to tell the endpoints",
     HoldReason.NOT_GRANTED: "whoever runs the operator to allow it, or an edit of `contract`",
     HoldReason.OLD_SIDE_IN_USE: "the old Service to be taken out of what still uses it",
-    HoldReason.WEIGHTS_NOT_COMMITTED: "the weights to be committed and applied, or `approve` by a person",
-    HoldReason.UNDECIDED: "a decision of the predicates, or `resume`, `skip` or `abort`",
-    HoldReason.FAILED: "`abort` by a person, or another version",
-    HoldReason.CONTRACT_FAILED: "`resume` or `abort` by a person",
+    HoldReason.WEIGHTS_NOT_COMMITTED: "the weights to be committed and applied",
+    HoldReason.UNDECIDED: "a decision of the predicates",
+    HoldReason.FAILED: "another version",
 }
-"""What ends a hold of each reason."""
+"""What ends a hold of each reason without a command."""
+_COMMANDS: Final[Mapping[str, tuple[Verb, ...]]] = {
+    HoldReason.CONFLICT: (Verb.RESUME,),
+    HoldReason.PAUSED: (Verb.RESUME,),
+    HoldReason.AWAITING_APPROVAL: (Verb.APPROVE,),
+    HoldReason.WEIGHTS_NOT_COMMITTED: (Verb.APPROVE,),
+    HoldReason.UNDECIDED: (Verb.RESUME, Verb.SKIP, Verb.ABORT),
+    HoldReason.FAILED: (Verb.ABORT,),
+    HoldReason.CONTRACT_FAILED: (Verb.RESUME, Verb.ABORT),
+}
+"""The commands that a person may send for it, where they would be carried out."""
 _OTHERWISE: Final[Mapping[Phase, str]] = {
     Phase.PROBING: "the next assumption to be checked",
     Phase.EXPANDING: "the pods of the new side to be ready",
@@ -63,7 +73,9 @@ def waiting_for(snapshot: Snapshot, status: Status) -> str:
     if status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         stops = status.task is not None and status.task.kind == "Stop"
         return f"its Jobs to be suspended, {until}" if stops else ""
-    return f"{_subject(status)}{_seal(snapshot, status)}{_control_group(snapshot, status)}, {until}"
+    seal = _seal(snapshot, status)
+    words = f" (--seal {seal})" if seal else ""
+    return f"{_subject(snapshot, status, seal)}{words}{_control_group(snapshot, status)}, {until}"
 
 
 def _control_group(snapshot: Snapshot, status: Status) -> str:
@@ -74,24 +86,22 @@ def _control_group(snapshot: Snapshot, status: Status) -> str:
 
 
 def _seal(snapshot: Snapshot, status: Status) -> str:
-    """The seal of what waits for approval, as text to append; empty where nothing does."""
+    """The seal of what waits for approval; empty where nothing does."""
     spec = snapshot.plan.spec
     if status.held_for != HoldReason.AWAITING_APPROVAL or spec is None:
         return ""
     name = CONTRACT if status.effective_phase is Phase.CONTRACTING else next_stage(spec, status).name
-    return f" (--seal {seal_of(spec, name)})"
+    return seal_of(spec, name)
 
 
-def _subject(status: Status) -> str:
+def _subject(snapshot: Snapshot, status: Status, seal: str) -> str:
     match status.phase:
         case Phase.INVALID:
             return f"a fix of what the message says ({status.reason})"
         case Phase.PENDING:
-            return _before_the_start(status)
-        case Phase.HELD if status.held_for == HoldReason.UNDECIDED and status.effective_phase is Phase.BAKING:
-            return "a verdict of the guards, or `resume` or `abort`"
+            return _before_the_start(snapshot, status)
         case Phase.HELD:
-            return _ENDED_BY.get(status.held_for, f"the end of {status.held_for or 'the hold'}")
+            return _end_of(snapshot, status, status.held_for, seal)
         case Phase.SHIFTING | Phase.ROLLING_BACK if status.intent is not None:
             return f"the routes to hold {status.intent.to} and their gateway to accept it"
         case Phase.PROBING | Phase.EXPANDING | Phase.CONTRACTING if status.task is not None:
@@ -102,12 +112,25 @@ def _subject(status: Status) -> str:
     return _OTHERWISE[status.phase]
 
 
-def _before_the_start(status: Status) -> str:
+def _before_the_start(snapshot: Snapshot, status: Status) -> str:
     if status.paused is not None:
-        return _ENDED_BY[HoldReason.PAUSED]
+        return _end_of(snapshot, status, HoldReason.PAUSED)
     if status.reason in (StatusReason.WAITING, HoldReason.CONFLICT):
         return "another plan to end"
-    return _ENDED_BY.get(status.reason, "the checks before the start")
+    known = status.reason in _ENDED_BY or status.reason in _COMMANDS
+    return _end_of(snapshot, status, status.reason) if known else "the checks before the start"
+
+
+def _end_of(snapshot: Snapshot, status: Status, reason: str, seal: str = "") -> str:
+    """What ends a wait with this reason: by itself, or by the commands that would be carried out."""
+    now = replace(snapshot, status=status)
+    verbs = [f"`{verb}`" for verb in _COMMANDS.get(reason, ()) if is_accepted(now, verb, seal)]
+    by_itself = _ENDED_BY.get(reason, "")
+    if reason == HoldReason.UNDECIDED and status.effective_phase is Phase.BAKING:
+        by_itself = "a verdict of the guards"
+    typed = " or ".join(filter(None, (", ".join(verbs[:-1]), *verbs[-1:])))
+    by_a_person = f"{typed} by a person" if typed else ""
+    return ", or ".join(filter(None, (by_itself, by_a_person))) or f"the end of {reason or 'the hold'}"
 
 
 def _limit(snapshot: Snapshot, status: Status) -> str:

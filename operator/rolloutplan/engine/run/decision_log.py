@@ -41,6 +41,7 @@ from rolloutplan.engine.model.queries import AlertQuery, CountQuery
 from rolloutplan.engine.model.sinks import RECORDS
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
+from rolloutplan.engine.run.choice import asked, is_choice, laid_out
 from rolloutplan.stats.sequential import pack
 from rolloutplan.stats.verdict import Outcome, Verdict
 
@@ -105,6 +106,9 @@ def append_decision(
     row = TRANSITIONS[cause]
     if row.kind is None or row.event_reason is None:
         return status
+    by = printable(commanded_by.by) if commanded_by else OPERATOR
+    choice = row.choice if is_choice(snapshot.status, status, row, commanded=commanded_by is not None) else None
+    evidence = (*evidence,) or (laid_out(snapshot) if choice else ())
     shown = tuple(_evidence(snapshot, item) for item in evidence)[:EVIDENCE_KEPT]
     expectation = expectation or Expectation(
         _expected(snapshot.plan.spec, status), "; ".join(describe_evidence(item) for item in shown)
@@ -112,7 +116,7 @@ def append_decision(
     decision = Decision(
         seq=max([status.seq, *(decision.seq for decision in status.decisions)]) + 1,
         at=snapshot.now,
-        kind=row.kind,
+        kind=choice or row.kind,
         reason=row.event_reason,
         state=status.reason,
         note=printable(note[:1024]),
@@ -122,8 +126,8 @@ def append_decision(
         weight_to=shares[1],
         believed=printable(expectation.expected[:1024]),
         observed=printable(expectation.observed[:1024]),
-        why=printable(why or row.rationale),
-        by=printable(commanded_by.by) if commanded_by else OPERATOR,
+        why="; ".join(filter(None, (printable(why or row.rationale), choice and asked(choice, by)))),
+        by=by,
         token=commanded_by.token if commanded_by else "",
         evidence=shown,
     )

@@ -23,7 +23,7 @@ from rolloutplan.api.command import (
     read_command,
     record_answer,
 )
-from rolloutplan.api.status import RUNNING, TOKENS_KEPT
+from rolloutplan.api.status import RUNNING, TOKENS_KEPT, Kind
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
@@ -39,6 +39,7 @@ MOST_ANSWERED = 60
 ANSWERED_WITHIN = timedelta(hours=1)
 """More commands to one plan in this time are no person's. At this rate a token stays spent for three hours at least."""
 _TOO_MANY = f"more than {MOST_ANSWERED} commands within an hour"
+_GOING_ON = frozenset({Verb.RESUME, Verb.SKIP, Verb.PROMOTE})
 _UNREADABLE = "unread-"
 _SOMEBODY = "somebody"
 
@@ -156,7 +157,8 @@ def _new_command(snapshot: Snapshot) -> CommandContext | None:
 
 def _carry_out(context: CommandContext) -> ReconcileResult | None:
     try:
-        return _HANDLERS[context.command.verb](context)
+        result = _HANDLERS[context.command.verb](context)
+        _demand_reason(context, result)
     except AskedAgainError as asked:  # in a flood too: there is one in ten minutes at most, because the next one acts
         snapshot, by = context.snapshot, context.commanded_by
         words = f"{context.words}: {asked}"
@@ -165,6 +167,35 @@ def _carry_out(context: CommandContext) -> ReconcileResult | None:
         )
     except DeniedError as rejection:
         return _reject(context.snapshot, context.commanded_by, f"{context.words}: {rejection}")
+    return result
+
+
+def _demand_reason(context: CommandContext, result: ReconcileResult | None) -> None:
+    """Raise DeniedError where a person goes on past an undecided step and does not say why: the record must have it.
+
+    It comes last, so that what cannot be carried out is told before. What leads back needs no reason.
+    """
+    command, plan, status = context.command, context.snapshot.plan, result.status if result else None
+    if command.reason or command.verb not in _GOING_ON or status is None:
+        return
+    if status.decisions[-1].kind is Kind.PERSIST:
+        raise DeniedError(
+            f"this goes on past a step that is {context.snapshot.status.held_for}, and needs a reason, which stays in "
+            f'the record: send `{command.verb} <new token> --reason "..."`, or '
+            f'`rolloutplan {command.verb} -n {plan.namespace} {plan.name} --reason "..."`'
+        )
+
+
+def is_accepted(snapshot: Snapshot, verb: Verb, seal: str = "") -> bool:
+    """Whether this command, with a new token and a reason, would not be rejected now."""
+    command = Command(verb, "offered", reason="offered", seal=seal)
+    try:
+        _HANDLERS[verb](CommandContext(snapshot, command, CommandSource(_SOMEBODY, command.token, ())))
+    except AskedAgainError:
+        return True
+    except DeniedError:
+        return False
+    return True
 
 
 def _reject(snapshot: Snapshot, commanded_by: CommandSource, words: str) -> ReconcileResult | None:

@@ -20,14 +20,13 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.notifier import ClusterNotifierSpec, NotifierSpec
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.template import PredicateTemplateSpec
-from rolloutplan.api.text_format import CALLED
+from rolloutplan.api.text_format import CALLED, OR_TEXT
 from tests.refusals import (
     CLUSTER_NOTIFIER,
     CLUSTER_SOURCE,
@@ -46,6 +45,7 @@ from tests.refusals import (
     PLANS,
     POLICIES,
     POLICY,
+    SHIFTS,
     SOURCE,
     SOURCES,
     STAFF,
@@ -119,6 +119,10 @@ TEXTS: Final[Mapping[str, Texts]] = {
          "1ms", "999ms", "0.999s", "99ms", "99999h1m", "99999h59m59s", "99999h99999h", "100000h", "1.5.5s", "1", "s",
          "-5s", "+5s", "1 s", "1us", "1e3s", ".5s", "1.s", "1.0001s", "1S", "1h1h1h1h", "1h1h1h1h1h", "1s\n",
          "99999.999m99999.999h", "0h0m0s0ms", "1.5ms", "soon"),
+    ),
+    "failure rate": Texts(
+        ("> 0%", ">0%", "> 20%", "> 99%"),
+        ("20%", "> 100%", "> 20", ">= 20%", "< 20%", ">  20%", "> 05%", "> 2.5%", "> 20%\n", "> 20% ", " > 20%", 20),
     ),
     "holdback": Texts(
         (1, 50, "0.1%", "1%", "9.9%", "10%", "50%", "50.0%", "1.0%", "49.9%"),
@@ -237,6 +241,8 @@ EXAMPLES: Final[Mapping[str, Sequence[Any]]] = {
     ),
     "Events": (COUNTERS, HISTOGRAM),
     "Bake": ("0s", "5m", {"for": "30m"}, {"for": "30m", "holdback": "1%"}, {"for": "1h", "holdback": "0.5%"}),
+    "Focus": ("Throughput", {"base": "Stability"}, {"base": "Balanced", "stability": SHIFTS}),
+    "Shift": (SHIFTS,),
     "StageSpec": ({"weight": "7%"}, {"name": "s", "weights": ["20%", "30.5%"], "warn": [_WARNING]}, DARK, STAFF),
     "Match": (STAFF["match"], {"cookie": {"name": "beta", "value": "1"}}),
     "Sticky": (STICKY,),
@@ -898,7 +904,11 @@ KINDS: Final = (
         "RolloutPolicy",
         RolloutPolicySpec,
         [
-            {**POLICY, "focus": "Stability", "freeze": {"now": "a reason", **POLICY["freeze"]}},
+            {
+                **POLICY,
+                "focus": {"base": "Balanced", "stability": SHIFTS},
+                "freeze": {"now": "a reason", **POLICY["freeze"]},
+            },
             POLICY,
             {},
             *_shipped("RolloutPolicy"),

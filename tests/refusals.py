@@ -36,6 +36,8 @@ POLICY: Final[dict[str, Any]] = {
     },
     "errorBudget": {"query": 'slo_error_budget_remaining{service="$service"}', "atLeast": "20%"},
 }
+SHIFTS: Final[dict[str, Any]] = {"failureRate": "> 20%", "over": 20}
+"""When the focus of a policy shifts by itself."""
 
 
 class _Change(Enum):
@@ -1359,6 +1361,22 @@ POLICIES: Final = (
     _policy("a place for no time", {"releaseAfter": "1s"}, "spec.releaseAfter", "1m"),
     _policy("a lock group", {"lockGroup": "Pay Ments"}, "spec.lockGroup", '"Pay Ments"', "lower-case letters"),
     _policy("a focus", {"focus": "Speed"}, "spec.focus", "Stability", "Balanced", "Throughput"),
+    _policy("a focus that is a list", {"focus": ["Stability"]}, "spec.focus"),
+    _policy("a focus without a base", {"focus": {"stability": SHIFTS}}, "spec.focus"),
+    _policy("a base", {"focus": {"base": "Speed"}}, "spec.focus.base", "Stability", "Balanced", "Throughput"),
+    _policy("a shift by no rate", {"focus": {"base": "Balanced", "stability": {"over": 5}}}, "spec.focus.stability"),
+    _policy(
+        "a failure rate",
+        {"focus": {"base": "Balanced", "stability": {**SHIFTS, "failureRate": "20%"}}},
+        "spec.focus.stability.failureRate",
+    ),
+    _policy(
+        "a rate of too many releases",
+        {"focus": {"base": "Balanced", "stability": {**SHIFTS, "over": 101}}},
+        "spec.focus.stability.over",
+        "100",
+    ),
+    _policy("another field of a focus", {"focus": {"base": "Balanced", "shift": SHIFTS}}, "spec.focus"),
     # when not
     _policy("a freeze without a reason", {"freeze.now": ""}, "spec.freeze.now", "at least 1"),
     _policy(

@@ -86,8 +86,16 @@ OWN_KIND: dict[str, Any] = {
     },
 }
 """A kind of route of the cluster's own, on objects that the operator may move as another kind."""
+POLICY: dict[str, Any] = {
+    "apiVersion": f"{GROUP}/v1alpha1",
+    "kind": "RolloutPolicy",
+    "metadata": {"name": "chart"},
+    "spec": {"selector": {"namespaces": ["chart-*"]}},
+}
+"""A policy that demands nothing."""
 READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
 DELETES_RECORD: Right = ("delete", "rolloutrecords.rolloutplan.dev")
+TELLS_OF_POLICY: Right = ("patch", "rolloutpolicies.rolloutplan.dev/status")
 
 
 # ---- without a cluster -----------------------------------------------------------------------------------------------
@@ -503,7 +511,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     plain.start(**FAST)
     installed.delete(lease(NAME))
     trail = Trail(installed)
-    installed.apply(OWN_KIND)
+    installed.apply(OWN_KIND, POLICY)
     plan, route = (path.format(plain.namespace, "checkout") for path in (PLANS, ROUTES))
     with (
         trail.without_refusal(),
@@ -540,7 +548,8 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
             shop.until("Succeeded", timeout=60)
         until(
             lambda: (
-                ("Succeeded" in plain.reasons() and "RolledBack" in bad.reasons()) and DELETES_RECORD in trail.used()
+                ("Succeeded" in plain.reasons() and "RolledBack" in bad.reasons())
+                and {DELETES_RECORD, TELLS_OF_POLICY} <= trail.used()
             ),
             30,
             "the last Events, and the end of an old record",
@@ -567,7 +576,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     assert trail.used() == granted
     conditions = installed.get(installed.api.path(OWN_KIND))["status"]["conditions"]
     assert [(each["type"], each["status"], each["reason"]) for each in conditions] == [("Ready", "True", "Served")]
-    installed.delete(OWN_KIND)
+    installed.delete(OWN_KIND, POLICY)
     upgrade(installed, CHART)
     for shop in (plain, bad, works, stuck, sized):
         shop.close()
@@ -735,7 +744,8 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
     kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies", "routekinds")
     of_no_namespace = {"namespaces", *(f"{kind}.rolloutplan.dev" for kind in kinds)}
-    of_no_namespace |= {"routekinds.rolloutplan.dev/status", "selfsubjectaccessreviews.authorization.k8s.io"}
+    of_no_namespace |= {f"{kind}.rolloutplan.dev/status" for kind in ("rolloutpolicies", "routekinds")}
+    of_no_namespace |= {"selfsubjectaccessreviews.authorization.k8s.io"}
     assert {resource for _, resource in rights(installed, "ClusterRole")} == of_no_namespace
     assert rights(installed, "ClusterRole", "Role") == everywhere
 

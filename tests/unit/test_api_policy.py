@@ -42,14 +42,14 @@ def test_what_is_no_policy_at_all(raw: Any) -> None:
 def test_the_example_is_good() -> None:
     everyone, production, payments = (read_policy(each["spec"]) for each in yaml.safe_load_all(EXAMPLE.read_text()))
     assert [window.reason for window in everyone.freeze.windows] == ["weekend", "nights", "holidays"]
-    assert (production.max_concurrent, production.focus) == (6, "Stability")
+    assert (production.max_concurrent, production.focus.base) == (6, "Stability")
     assert payments.lock_group == "payments"
 
 
 def test_a_policy_of_nothing_is_for_every_plan_and_asks_nothing() -> None:
     policy = read_policy({})
     assert (policy.selector.namespaces, policy.selector.match_labels) == (("*",), {})
-    assert (policy.max_concurrent, policy.lock_group, policy.focus) == (None, None, "Balanced")
+    assert (policy.max_concurrent, policy.lock_group, policy.focus.base) == (None, None, "Balanced")
     assert (policy.freeze.now, policy.freeze.windows, policy.error_budget) == (None, (), None)
 
 

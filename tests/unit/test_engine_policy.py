@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.policy import read_policy
-from rolloutplan.api.status import Phase, Status
+from rolloutplan.api.status import Phase, StageStatus, Status
 from rolloutplan.engine.model.policy_view import At, Labels, PolicyView, QueueEntry
 from rolloutplan.engine.policy.policies import (
     LABELS_KEPT,
@@ -26,8 +26,8 @@ from rolloutplan.engine.policy.policies import (
     next_change,
     queue_position,
     release_after,
-    soak_factor,
     unreadable_policy,
+    wants_stability,
 )
 from tests.queues import queues
 
@@ -154,12 +154,19 @@ FOCUSES = [
 
 @pytest.mark.parametrize(("focuses", "factor"), FOCUSES)
 def test_counts_never_leave_more_doubt_than_written(focuses: tuple[str, ...], factor: int) -> None:
-    assert doubt_factor([BROKEN, *(policy(focus=focus) for focus in focuses)]) == Fraction(1, factor)
+    assert doubt_factor([BROKEN, *(policy(focus=focus) for focus in focuses)], None) == Fraction(1, factor)
 
 
 @pytest.mark.parametrize(("focuses", "factor"), FOCUSES)
-def test_soaks_are_never_shorter_than_written_and_the_longest_counts(focuses: tuple[str, ...], factor: int) -> None:
-    assert soak_factor([BROKEN, *(policy(focus=focus) for focus in focuses)]) == factor
+def test_one_policy_whose_focus_is_stability_is_enough(focuses: tuple[str, ...], factor: int) -> None:
+    assert wants_stability([BROKEN, *(policy(focus=focus) for focus in focuses)]) == (factor > 1)
+
+
+@pytest.mark.parametrize("stability", [True, None])
+@pytest.mark.parametrize("now", ["Stability", "Balanced"])
+def test_a_soak_that_has_begun_keeps_its_doubt(stability: bool | None, now: str) -> None:
+    stage = StageStatus(name="canary", index=0, soak_until=NOW, stability=stability)
+    assert doubt_factor([policy(focus=now)], stage) == Fraction(1, 2 if stability else 1)
 
 
 # ---- whose turn it is ----------------------------------------------------------------------------

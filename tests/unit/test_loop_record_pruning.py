@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 def entry(days: int, *, running: bool = False) -> Entry:
     """A record that was made so many days ago."""
-    return Entry("shop", f"r{days}", "checkout", NOW - days * DAY, running, "1")
+    return Entry("shop", f"r{days}", "checkout", NOW - days * DAY, "Running" if running else "Succeeded", "1")
 
 
 @pytest.mark.parametrize(

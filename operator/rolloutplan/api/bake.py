@@ -29,10 +29,7 @@ from rolloutplan.api.quantities import (
     parse_duration,
     parse_weight,
 )
-from rolloutplan.api.text_format import TextFormat
-
-OR_TEXT: Final = "x-or-text"
-"""The key of a field's schema with that of the text that may be written in place of the mapping."""
+from rolloutplan.api.text_format import OR_TEXT, TextFormat
 
 _HOLDBACK: Final = TextFormat(
     called="holdback",

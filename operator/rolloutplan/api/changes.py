@@ -93,6 +93,7 @@ class StageChange(TypedDict, total=False):
     verified_at: Instant | None
     soak_until: Instant | None
     deadline_at: Instant | None
+    stability: bool | None
     forecast: str
     next_stage: str
     warned: str

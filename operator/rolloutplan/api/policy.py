@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from rolloutplan.api.focus import FOCUS_WORD, Focus
 from rolloutplan.api.limits import MAX_POLICY, check_size
 from rolloutplan.api.parsing import DropNulls, Integral, SpecError, SpecModel, Violations, read
 from rolloutplan.api.quantities import Duration, Permille, at_least, format_weight
@@ -266,10 +267,12 @@ class RolloutPolicySpec(SpecModel):
         " if left out. Without its place it waits for one before its next increase.",
     )
     freeze: FreezeSpec = Field(default=FreezeSpec(), description="When no weight is increased.")
-    focus: Literal["Stability", "Balanced", "Throughput"] = Field(
-        default="Balanced",
+    focus: Focus = Field(
+        default=Focus(base="Balanced"),
         description="Stability doubles soaks, halves the remaining doubt that counts may leave, and halves"
-        " maxConcurrent and maxConcurrentPerNamespace; Throughput doubles these two.",
+        " maxConcurrent and maxConcurrentPerNamespace; Throughput doubles these two. With `stability` it shifts by"
+        " itself.",
+        json_schema_extra=FOCUS_WORD,
     )
     error_budget: ErrorBudget | None = Field(
         default=None, description="The part of an error budget that rollouts must leave."

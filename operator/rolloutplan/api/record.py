@@ -1,7 +1,7 @@
 """The RolloutRecord: what one run was to put out, and how that went, with every decision. It outlives its plan.
 
-The operator writes it, and decides nothing by it. Reading is lenient, as that of a status: a record edited by hand
-never raises.
+The operator writes it, and decides nothing about a run by it. Reading is lenient, as that of a status: a record edited
+by hand never raises.
 """
 
 from __future__ import annotations

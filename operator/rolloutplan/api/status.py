@@ -203,6 +203,9 @@ class StageStatus(Part):
     verified_at: Instant | None = Field(None, description="When its weight was read back and accepted.")
     soak_until: Instant | None = Field(None, description="The end of the soak.")
     deadline_at: Instant | None = Field(None, description="The deadline of the stage.")
+    stability: bool | None = Field(
+        None, description="True if a policy's focus was Stability when the soak began: it is twice as long as written."
+    )
     forecast: str = Field("", description="What cannot be decided before the deadline with the traffic so far.")
     next_stage: str = Field("", description="The stage that comes next, because a person skipped to it.")
     warmup_since: Instant | None = Field(None, description="Since when latency is not judged, for the warmup.")

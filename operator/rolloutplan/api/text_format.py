@@ -14,6 +14,8 @@ from rolloutplan.api.shown import shown
 QUOTE: Final = '"'
 CALLED: Final = "x-called"
 """The key of a schema with the name of its format; the CRDs leave it out."""
+OR_TEXT: Final = "x-or-text"
+"""The key of a field's schema with that of the text that may be written in place of the mapping."""
 
 
 @dataclass(frozen=True, slots=True)

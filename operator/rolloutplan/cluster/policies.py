@@ -8,11 +8,12 @@ from typing import Any
 from rolloutplan.api import safe_get
 from rolloutplan.api.parsing import SpecError
 from rolloutplan.api.policy import Selector, read_policy
+from rolloutplan.api.policy_status import read_policy_status
 from rolloutplan.engine.model.policy_view import PolicyView
 
 
 def view(raw: Mapping[str, Any]) -> PolicyView:
-    """Parse a policy. Where not even its selector can be parsed, it applies to every plan."""
+    """Parse a policy, with the shift that its status has. One without a readable selector is for every plan."""
     name, spec = raw["metadata"]["name"], safe_get.mapping(raw, "spec")
     try:
         read = read_policy(spec)
@@ -22,4 +23,4 @@ def view(raw: Mapping[str, Any]) -> PolicyView:
         except SpecError:
             selector = Selector()
         return PolicyView(name, None, str(error), selector)
-    return PolicyView(name, read)
+    return PolicyView(name, read, shifted=bool(read_policy_status(raw).shifted and read.focus.stability))

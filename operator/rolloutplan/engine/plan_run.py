@@ -878,7 +878,7 @@ class PlanRun:
         if spec is None or source is None or not answers:
             return
         if isinstance(work.questions[0], CountQuestion):
-            doubt = doubt_factor(facts.policies)
+            doubt = doubt_factor(facts.policies, status.stage)
             self.measurements = count(spec, status, source, self.measurements, work.name, answers, asked_at, doubt)
         else:
             values = {part: answer for part, answer in answers.items() if isinstance(answer, Answer)}

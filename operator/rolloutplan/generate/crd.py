@@ -13,19 +13,19 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import yaml
 from pydantic import BaseModel
 
-from rolloutplan.api.bake import OR_TEXT
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, MetricSourceSpec
 from rolloutplan.api.notifier import ClusterNotifierSpec, NotifierSpec
 from rolloutplan.api.notifier_status import NotifierStatus
 from rolloutplan.api.parsing import RENAMED, SpecModel, renamed
 from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.policy_status import PolicyStatus
 from rolloutplan.api.record import RecordSpec, RecordStatus
 from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.route_kind_status import RouteKindStatus
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import Status
 from rolloutplan.api.template import PredicateTemplateSpec
-from rolloutplan.api.text_format import CALLED, cel
+from rolloutplan.api.text_format import CALLED, OR_TEXT, cel
 from rolloutplan.generate.cel import GIVEN, RULES
 
 Schema: TypeAlias = dict[str, Any]
@@ -42,7 +42,8 @@ _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 _MANY: Final = frozenset({"Predicate"})
 """Models of which there may be so many in an object that the API server takes long over each of their rules."""
 _PLAIN: Final = (
-    "description", "type", "maxLength", "pattern", "minimum", "maximum", "x-kubernetes-int-or-string",
+    "description", "type", "enum", "maxLength", "pattern", "minimum", "maximum", "required",
+    "x-kubernetes-int-or-string",
 )  # fmt: skip
 """What holds in a field that CEL does not see."""
 _LENIENT: Final = ("description", "type", "maxItems", "x-kubernetes-int-or-string")
@@ -79,10 +80,13 @@ _ROUTE_KIND_COLUMNS: Final = (
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 _POLICY_COLUMNS: Final = (
-    {"name": "Focus", "type": "string", "jsonPath": ".spec.focus"},
+    {"name": "Focus", "type": "string", "jsonPath": ".status.focus"},
+    {"name": "Plans", "type": "integer", "jsonPath": ".status.plans"},
     {"name": "Max", "type": "integer", "jsonPath": ".spec.maxConcurrent"},
     {"name": "Lock", "type": "string", "jsonPath": ".spec.lockGroup"},
     {"name": "Frozen", "type": "string", "jsonPath": ".spec.freeze.now"},
+    {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
+    {"name": "Why", "type": "string", "jsonPath": ".status.focusWhy", "priority": 1},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 _RECORD_COLUMNS: Final = (
@@ -142,7 +146,7 @@ KINDS: Final = (
     ObjectKind("ClusterMetricSource", "cms", "Cluster", ClusterMetricSourceSpec, _SOURCE_COLUMNS),
     ObjectKind("PredicateTemplate", "pt", "Namespaced", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
     ObjectKind("ClusterPredicateTemplate", "cpt", "Cluster", PredicateTemplateSpec, _TEMPLATE_COLUMNS),
-    ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS),
+    ObjectKind("RolloutPolicy", "rpol", "Cluster", RolloutPolicySpec, _POLICY_COLUMNS, PolicyStatus),
     ObjectKind("RouteKind", "rk", "Cluster", RouteKindSpec, _ROUTE_KIND_COLUMNS, RouteKindStatus),
     ObjectKind("Notifier", "nt", "Namespaced", NotifierSpec, _NOTIFIER_COLUMNS, NotifierStatus),
     ObjectKind("ClusterNotifier", "cnt", "Cluster", ClusterNotifierSpec, _NOTIFIER_COLUMNS, NotifierStatus),
@@ -256,7 +260,7 @@ def _or_text(mapping: Schema, text: Schema) -> Schema:
     So what CEL says elsewhere is said by plain limits here, and unknown fields are refused by their number: each choice
     names all fields of a mapping that it allows. Limits that nothing meets refuse what is neither text nor mapping.
     """
-    fields = {name: {key: node[key] for key in _PLAIN if key in node} for name, node in mapping["properties"].items()}
+    fields = {name: _without_rules(node) for name, node in mapping["properties"].items()}
     optional = [name for name in fields if name not in mapping["required"]]
     choices = [[*mapping["required"], *some] for n in range(len(optional) + 1) for some in combinations(optional, n)]
     return {
@@ -271,6 +275,13 @@ def _or_text(mapping: Schema, text: Schema) -> Schema:
         "minItems": 1,
         "maxItems": 0,
     }
+
+
+def _without_rules(node: Schema) -> Schema:
+    """A field of such a mapping, with what is below it."""
+    plain: Schema = {key: node[key] for key in _PLAIN if key in node}
+    below = {name: _without_rules(each) for name, each in node.get("properties", {}).items()}
+    return {**plain, "properties": below} if below else plain
 
 
 def _refuse_old_names(model: Schema) -> None:

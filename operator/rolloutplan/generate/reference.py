@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from rolloutplan.api.bake import OR_TEXT
-from rolloutplan.api.text_format import CALLED
+from rolloutplan.api.text_format import CALLED, OR_TEXT
 from rolloutplan.generate.cel import RULES
 from rolloutplan.generate.crd import GROUP, KINDS, VERSION, ObjectKind, summary
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
+from rolloutplan.api.policy_status import NAMED, Places
 from rolloutplan.api.route import RouteId
 from rolloutplan.engine.model.policy_view import Queue, QueueEntry
 from rolloutplan.engine.model.snapshot import RouteView
@@ -254,6 +255,18 @@ class Queues:
             group: self._groups[group].view(me, known if known and group in known.groups else None)
             for group in me.groups
         }
+
+    def places(self, group: str, of: int) -> Places:
+        """Return who has the places of a group, and who waits for one."""
+        known = self._groups.get(group, _Group())
+        return Places(
+            group=group,
+            taken=len(known.holders),
+            of=of,
+            holders=tuple(known.holders[:NAMED]),
+            waiting=sum(map(len, known.waiting.values())),
+            next=tuple(known.next(NAMED)),
+        )
 
     def _next(self, group: str) -> list[str]:
         """Return the waiting plans for which there is a free place, in their order."""

@@ -11,8 +11,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -23,9 +24,12 @@ from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api, read
 from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.kind_status import KindStatus
+from rolloutplan.loop.limiter import Priority
 from rolloutplan.loop.options import Options
+from rolloutplan.loop.policy_status import PolicyStatuses
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.record_pruning import RecordPruning
+from rolloutplan.loop.releases import Releases
 from rolloutplan.loop.route_watch import RouteWatch
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import History, Listing
@@ -110,7 +114,6 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     def gained(epoch: int) -> None:
         metrics.set_leader(epoch)
         reconciler.lead(epoch)
-        store.kinds_changed()
 
     def lost(_: str) -> None:
         metrics.set_leader(None)
@@ -147,10 +150,9 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.push_async_callback(watch.stop)
     closing.push_async_callback(elector.release)
     closing.push_async_callback(reconciler.close)
-    kind_status = _kind_status(api, store, elector, options.namespaces)
     running = (
-        reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(), kind_status.run(),
-        _pruning(api, reconciler, elector, options).run(),
+        reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(),
+        *_housekeeping(api, reconciler, elector, options),
     )  # fmt: skip
     turning = tuple(map(asyncio.create_task, running))
     closing.push_async_callback(_end, *turning)
@@ -168,19 +170,37 @@ def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> 
     return endpoint_watch, route_watch
 
 
-def _kind_status(api: Api, store: Store, elector: Elector, namespaces: Sequence[str]) -> KindStatus:
-    """What writes the status of RouteKinds while this replica leads."""
-    made = KindStatus(api, store.kinds, leading=lambda: elector.leading, namespaces=namespaces)
-    store.kinds_changed = made.changed
-    return made
+def _housekeeping(
+    api: Api, reconciler: Reconciler, elector: Elector, options: Options
+) -> tuple[Coroutine[Any, Any, None], ...]:
+    """What else a leader does: the statuses of RouteKinds and policies, and the end of old records."""
+    store, namespaces = reconciler.store, options.namespaces
 
+    def leading() -> bool:
+        return elector.leading
 
-def _pruning(api: Api, reconciler: Reconciler, elector: Elector, options: Options) -> RecordPruning:
-    """What deletes old records of runs while this replica leads."""
-    plans, leading = reconciler.store.plans, lambda: elector.leading
-    made = RecordPruning(api, plans, options.records, leading=leading, namespaces=options.namespaces)
-    reconciler.run_ended = made.ended
-    return made
+    kinds = KindStatus(api, store.kinds, leading=leading, namespaces=namespaces)
+    store.kinds_changed = kinds.changed
+    releases = Releases(store.plans, namespaces)
+    pruning = RecordPruning(
+        api, store.plans, options.records, leading=leading, namespaces=namespaces, listed=releases.listed
+    )
+    reconciler.run_ended = pruning.ended
+    policies = PolicyStatuses(
+        reconciler.client(Priority.LOOKS),
+        store,
+        releases,
+        leading=leading,
+        apply=reconciler.apply,
+        instance=options.identity,
+    )
+
+    def led() -> None:
+        kinds.changed()
+        pruning.led()
+
+    reconciler.led = led
+    return kinds.run(), pruning.run(), policies.run()
 
 
 async def _serve(closing: AsyncExitStack, port: Port, number: int) -> None:

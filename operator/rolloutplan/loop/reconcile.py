@@ -68,14 +68,14 @@ class Reconciler:
         self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
         self._limiter = RequestLimiter()
         sinks: tuple[DecisionSink, ...] = (
-            EventSink(self._client(Priority.EVENTS), instance=instance),
-            RecordSink(self._client(Priority.ROLLOUT_RECORDS), ended=self._ended, written=metrics.delivery.count),
-            ObjectEventSink(self._client(Priority.OBJECT_EVENTS), instance=instance),
+            EventSink(self.client(Priority.EVENTS), instance=instance),
+            RecordSink(self.client(Priority.ROLLOUT_RECORDS), ended=self._ended, written=metrics.delivery.count),
+            ObjectEventSink(self.client(Priority.OBJECT_EVENTS), instance=instance),
         )
         self._sinks = {sink.name: sink for sink in sinks}
         store.sinks = tuple(view_of(sink) for sink in self._sinks.values())
         self._executor = Executor(
-            self._client,
+            self.client,
             store,
             sources,
             metrics,
@@ -88,6 +88,8 @@ class Reconciler:
         )
         self.run_ended: Callable[[str, str], None] = lambda *_: None
         """Called with the namespace and the name of a plan when a run of it has ended, or when it is gone."""
+        self.led: Callable[[], None] = lambda: None
+        """Called when this replica begins to lead."""
         self._epoch: int | None = None
         self._led_since = now()
         self._runs: dict[str, PlanRun] = {}
@@ -121,7 +123,7 @@ class Reconciler:
         looks = (self._runs[key].looked_at if key in self._runs else None for key in running)
         return max(((at - (look or self._led_since)).total_seconds() for look in looks), default=0.0)
 
-    def _client(self, priority: Priority) -> ResourceClient:
+    def client(self, priority: Priority) -> ResourceClient:
         """Return the client for this priority. Each of its requests waits for its turn."""
         return self._limiter.client(self._api, priority)
 
@@ -148,6 +150,7 @@ class Reconciler:
             if plan.status.phase in TRAFFIC_SHIFTED_PHASES:
                 self._claims.join(plan.view.uid)
         self.requeue_all()
+        self.led()
 
     def follow(self) -> None:
         """Stop acting at once: cancel all tasks in flight and discard what was not written."""
@@ -192,7 +195,7 @@ class Reconciler:
             try:
                 priority = Priority.WEIGHTS if self.store.is_urgent(ident) else Priority.FORWARD
                 async with asyncio.timeout(FETCHED_WITHIN):
-                    found = await self._client(priority).list(paths.path(resource, namespace), fieldSelector=chosen)
+                    found = await self.client(priority).list(paths.path(resource, namespace), fieldSelector=chosen)
                 break
             except (ApiError, TimeoutError) as error:
                 log.warning("an object that a plan names could not be read; trying again", object=ident, error=error)

@@ -27,6 +27,8 @@ from rolloutplan.publish.records import record_patch
 
 EVERY: Final = 3600.0
 """Seconds between two looks at all records: an age is counted in days."""
+AGAIN: Final = 60.0
+"""Seconds until the next look at all records after one that failed."""
 SETTLED_AFTER: Final = 10.0
 """Seconds from the end of a run, or of a plan, to the look at its records: the last decisions may be on their way."""
 PAGE: Final = 500
@@ -60,8 +62,12 @@ class Entry(NamedTuple):
     name: str
     plan: str
     created: datetime
-    running: bool
+    outcome: str
     version: str
+
+    @property
+    def running(self) -> bool:
+        return self.outcome == RunOutcome.RUNNING
 
     @property
     def path(self) -> str:
@@ -81,7 +87,10 @@ def outdated(entries: Iterable[Entry], kept: int, age: timedelta, now: datetime)
 
 
 class RecordPruning:
-    """Prunes the records of the plans in `plans`, by namespace and name, while `leading`. Call `ended` after a run."""
+    """Prunes the records of the plans in `plans`, by namespace and name, while `leading`. Call `ended` after a run.
+
+    `listed` gets the records that are left, of a namespace (empty: all) and of the plan with a label (empty: all).
+    """
 
     def __init__(
         self,
@@ -91,10 +100,13 @@ class RecordPruning:
         *,
         leading: Callable[[], bool],
         namespaces: Sequence[str] = (),
+        listed: Callable[[str, str, Sequence[Entry]], None] = lambda *_: None,
     ) -> None:
         self._api, self._plans, self._retention, self._leading = api, plans, retention, leading
         self._namespaces = tuple(dict.fromkeys(namespaces)) or ("",)
+        self._listed = listed
         self._due: dict[tuple[str, str], None] = {}
+        self._all_due = True
         self._wake = asyncio.Event()
 
     def ended(self, namespace: str, plan: str) -> None:
@@ -102,29 +114,42 @@ class RecordPruning:
         self._due[namespace, plan] = None
         self._wake.set()
 
+    def led(self) -> None:
+        """Look at all records soon: this replica leads now."""
+        self._all_due = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Prune until cancelled."""
         next_round = 0.0
         loop = asyncio.get_running_loop()
         while True:
-            if loop.time() >= next_round:
-                next_round = loop.time() + EVERY
-                for namespace in self._namespaces:
-                    await self._try(namespace)
+            if self._all_due or loop.time() >= next_round:
+                self._all_due = False
+                done = [await self._try(namespace) for namespace in self._namespaces]
+                next_round = loop.time() + (EVERY if all(done) else AGAIN)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), next_round - loop.time())
                 await asyncio.sleep(SETTLED_AFTER)
             self._wake.clear()
             due, self._due = self._due, {}
             for namespace, plan in due:
-                await self._try(namespace, labelSelector=f"{PLAN_LABEL}={plan_label(plan)}")
+                await self._try(namespace, plan_label(plan))
 
-    async def _try(self, namespace: str, **query: str) -> None:
+    async def _try(self, namespace: str, label: str = "") -> bool:
+        """Prune the records of a namespace, of one plan or of all. Return whether all of them were listed."""
+        query = {"labelSelector": f"{PLAN_LABEL}={label}"} if label else {}
+        left: list[Entry] = []
         with _reported(namespace):
             if self._leading():
                 async for place in self._by_namespace(namespace, query):
+                    kept = place
                     with _reported(place[0].namespace):
-                        await self._prune(place)
+                        kept = await self._prune(place)
+                    left += kept
+                self._listed(namespace, label, left)
+            return True
+        return False
 
     async def _by_namespace(self, namespace: str, query: Mapping[str, str]) -> AsyncIterator[list[Entry]]:
         """The records, those of one namespace at a time: lists are in the order of namespaces."""
@@ -141,8 +166,9 @@ class RecordPruning:
             for group in groups:
                 yield group
 
-    async def _prune(self, entries: Sequence[Entry]) -> None:
-        """Prune the records of one namespace."""
+    async def _prune(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Prune the records of one namespace; return those that are left."""
+        gone = set[Entry]()
         plans = self._plans_in(entries[0].namespace)
         for label, group in groupby(sorted(entries, key=lambda each: each.plan), key=lambda each: each.plan):
             of_plan, plan = list(group), plans.get(label)
@@ -153,6 +179,8 @@ class RecordPruning:
                     await self._close(each)
             for each in outdated(of_plan, kept, self._retention.age, clock.now()):
                 await self._api.delete(each.path, version=each.version)
+                gone.add(each)
+        return [each for each in entries if each not in gone]
 
     def _plans_in(self, namespace: str) -> dict[str, Plan]:
         """The plans of a namespace by the label of their records."""
@@ -188,6 +216,6 @@ def _entry(raw: Mapping[str, Any]) -> Entry:
         safe_get.text(meta, "name"),
         safe_get.text(labels, PLAN_LABEL),
         safe_get.instant(meta, "creationTimestamp") or _LONG_AGO,
-        safe_get.text(labels, OUTCOME_LABEL) == RunOutcome.RUNNING,
+        safe_get.text(labels, OUTCOME_LABEL),
         safe_get.text(meta, "resourceVersion"),
     )

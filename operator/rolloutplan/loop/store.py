@@ -21,6 +21,7 @@ import structlog
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.limits import UNREAD, is_unread, kib
+from rolloutplan.api.policy_status import Places
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.resolve import Template
 from rolloutplan.api.route import RouteId
@@ -92,12 +93,22 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
+class Selected:
+    """What a policy selects: the number of plans of each namespace, and why it is not known of all whether it does."""
+
+    plans: Counter[str] = field(default_factory=Counter)
+    unknown: str = ""
+
+
+@dataclass(slots=True)
 class Store:
     source_hosts: SourceHosts = NO_HOSTS
     """Where namespaced metric sources may point."""
     plans: dict[str, Plan] = field(default_factory=dict)
     workloads: dict[tuple[str, str], WorkloadView] = field(default_factory=dict)
     policies: dict[str, PolicyView] = field(default_factory=dict)
+    policy_objects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The same as they are in the API server."""
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """The labels of each namespace, as far as the operator may read them."""
     endpoints: Endpoints = field(default_factory=Endpoints)
@@ -225,6 +236,7 @@ class Store:
             self.workloads.pop(ident[1:], None)
         elif kind == POLICIES:
             self.policies.pop(name, None)
+            self.policy_objects.pop(name, None)
             return self._rematch_policies()
         elif kind == OWN_KINDS:
             return affected | self._put_kind(name, None)
@@ -261,8 +273,7 @@ class Store:
                 self.workloads[ident[1:]] = workloads.view(raw)
             return affected
         if kind == POLICIES:
-            self.policies[name] = policies.view(raw)
-            return self._rematch_policies()
+            return self._put_policy(name, raw)
         if kind == NAMESPACES:
             return self._store_namespace(raw)
         if kind == OWN_KINDS:
@@ -603,6 +614,30 @@ class Store:
         before, labels = self.namespaces.get(name), safe_get.mapping(raw, "metadata", "labels")
         self.namespaces[name] = {**labels}
         return self._rematch_policies(name) if before != labels else frozenset()
+
+    def _put_policy(self, name: str, raw: Mapping[str, Any]) -> frozenset[str]:
+        """Take a policy as it is now. A status that shifts nothing concerns no plan."""
+        self.policy_objects[name] = raw
+        view = policies.view(raw)
+        if view == self.policies.get(name):
+            return frozenset()
+        self.policies[name] = view
+        return self._rematch_policies()
+
+    def selected(self) -> dict[str, Selected]:
+        """Return what each policy selects; those that select nothing are not there."""
+        found: dict[str, Selected] = {}
+        for plan in self.plans.values():
+            for policy in plan.policies:
+                selected = found.setdefault(policy.name, Selected())
+                selected.plans[plan.view.namespace] += 1
+                selected.unknown = selected.unknown or policy.unknown
+        return found
+
+    def places(self, policy: PolicyView, namespaces: Iterable[str]) -> list[Places]:
+        """Return who has the places of a policy that selects plans of these namespaces, and who waits for one."""
+        groups = {group: of for each in namespaces for group, of in concurrency_groups([policy], each).items()}
+        return [self._queues.places(group, of) for group, of in groups.items()]
 
     def _match_policies(self, plan: Plan) -> None:
         """Find the policies that apply to a plan."""

@@ -209,6 +209,10 @@ podAntiAffinity:
 - apiGroups: [rolloutplan.dev]
   resources: [routekinds/status]
   verbs: [patch]
+# The plans that a policy selects, its places, its focus.
+- apiGroups: [rolloutplan.dev]
+  resources: [rolloutpolicies/status]
+  verbs: [patch]
 - apiGroups: [authorization.k8s.io]
   resources: [selfsubjectaccessreviews]
   verbs: [create]
@@ -216,6 +220,13 @@ podAntiAffinity:
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
+{{- end -}}
+
+{{- /* Events on policies: those on objects without a namespace are in `default`. */ -}}
+{{- define "rolloutplan.policyEventRules" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end -}}
 
 {{- /* The Lease of the leader. RBAC cannot restrict `create` by name. */ -}}

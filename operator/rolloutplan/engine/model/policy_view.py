@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
+from rolloutplan.api.focus import FocusWord
 from rolloutplan.api.policy import RolloutPolicySpec, Selector
 
 _EVERY_PLAN: Final = Selector()
@@ -26,6 +27,15 @@ class PolicyView:
     """Its selector where the rest cannot be read."""
     unknown: str = ""
     """Why it is not known whether it applies to the plan; empty where it is."""
+    shifted: bool = False
+    """Whether its focus has shifted to Stability, because too many releases failed."""
+
+    @property
+    def focus(self) -> FocusWord:
+        """Its focus now."""
+        if self.spec is None:
+            return "Balanced"
+        return "Stability" if self.shifted and self.spec.focus.stability else self.spec.focus.base
 
     @property
     def selector(self) -> Selector:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Final
 
 from rolloutplan.api.policy import Selector
-from rolloutplan.api.status import RUNNING, Status
+from rolloutplan.api.status import RUNNING, StageStatus, Status
 from rolloutplan.engine.model.policy_view import At, Labels, PolicyView, Queue
 from rolloutplan.engine.policy.freeze_windows import spans
 
@@ -52,6 +52,16 @@ _LABELS_UNKNOWN: Final = (
 )
 
 
+def selects(selector: Selector, namespace: str, labels: Labels) -> bool:
+    """Whether a policy selects a plan of this namespace that is not running, as far as its labels are known."""
+    around = (labels.namespace,) if labels.namespace is not None else ()
+    return (
+        _names(selector, namespace)
+        and _any_has((labels.plan,), selector.match_labels)
+        and (not selector.namespace_labels or _any_has(around, selector.namespace_labels))
+    )
+
+
 def _names(selector: Selector, namespace: str) -> bool:
     return any(
         namespace.startswith(name[:-1]) if name.endswith("*") else namespace == name for name in selector.namespaces
@@ -72,14 +82,18 @@ def kept(labels: Labels, policies: Iterable[PolicyView]) -> Labels:
     return Labels(first(labels.plan), None if labels.namespace is None else first(labels.namespace))
 
 
-def soak_factor(policies: Iterable[PolicyView]) -> int:
-    """The factor by which soaks are longer than written. Deadlines grow by the same time."""
-    return 2 if any(policy.spec and policy.spec.focus == "Stability" for policy in policies) else 1
+def wants_stability(policies: Iterable[PolicyView]) -> bool:
+    """Whether the focus of a policy is Stability now: soaks last twice as long, and deadlines grow by the same time."""
+    return any(policy.focus == "Stability" for policy in policies)
 
 
-def doubt_factor(policies: Iterable[PolicyView]) -> Fraction:
-    """The part of the plan's doubt that counts may leave to go on: with Stability half of it, 2.5 % instead of 5 %."""
-    return Fraction(1, soak_factor(policies))
+def doubt_factor(policies: Iterable[PolicyView], stage: StageStatus | None) -> Fraction:
+    """The part of the plan's doubt that counts may leave to go on: with Stability half of it, 2.5 % instead of 5 %.
+
+    A stage keeps the focus with which its soak began: what has to be proved does not change while it is proved.
+    """
+    begun = stage is not None and stage.soak_until is not None
+    return Fraction(1, 2 if (stage.stability if stage and begun else wants_stability(policies)) else 1)
 
 
 def unreadable_policy(policies: Iterable[PolicyView]) -> str:
@@ -111,9 +125,9 @@ def _groups(policies: Iterable[PolicyView], namespace: str) -> Iterator[tuple[st
             continue
         name = f"policy {policy.name}"
         if spec.max_concurrent:
-            yield name, _scaled_places(spec.max_concurrent, spec.focus), spec.release_after
+            yield name, _scaled_places(spec.max_concurrent, policy.focus), spec.release_after
         if spec.max_concurrent_per_namespace:
-            places = _scaled_places(spec.max_concurrent_per_namespace, spec.focus)
+            places = _scaled_places(spec.max_concurrent_per_namespace, policy.focus)
             yield f"{name} in namespace {namespace}", places, spec.release_after
         if spec.lock_group:
             yield f"lock group {spec.lock_group}", 1, spec.release_after

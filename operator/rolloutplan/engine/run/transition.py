@@ -6,6 +6,7 @@ The rules call these functions; the results go to `decide`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Unpack
 
 from rolloutplan.api.changes import RunChange, change, change_stage, change_task, change_weights
@@ -23,7 +24,7 @@ from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSIT
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.endpoints import old_side_down
 from rolloutplan.engine.policy.grants import left_as_it_is
-from rolloutplan.engine.policy.policies import soak_factor
+from rolloutplan.engine.policy.policies import wants_stability
 from rolloutplan.engine.run.decision_log import CommandSource, Expectation, append_decision, predicate_statuses
 from rolloutplan.engine.run.stop import stop_actions, stop_task
 
@@ -234,14 +235,15 @@ def restart_windows(snapshot: Snapshot) -> StageStatus | None:
 
 def start_stage_timers(snapshot: Snapshot, at: StageStatus, stage: Stage) -> StageStatus:
     """The stage with soak and deadline started now, when its weight was read back. Policies may lengthen both."""
-    factor = 1 if stage.completes else soak_factor(snapshot.policies)  # it waits for the drain, which is as written
-    longer = (factor - 1) * stage.soak
+    stability = wants_stability(snapshot.policies) and not stage.completes  # it waits for the drain, as written
+    longer = stage.soak if stability else timedelta(0)
     started = change_stage(
         at,
         judged_since=snapshot.now,
         verified_at=snapshot.now,
         soak_until=snapshot.now + stage.soak + longer,
         deadline_at=snapshot.now + stage.deadline + longer,
+        stability=stability or None,
     )
     return _with_warmup(snapshot, started)
 

@@ -14,7 +14,6 @@ from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TRANSITIONS, TransitionName
 from rolloutplan.engine.policy.demands import demanded_soak, demands_approval, demands_seal
-from rolloutplan.engine.policy.policies import soak_factor
 from rolloutplan.engine.policy.seal import seal_of
 from rolloutplan.engine.rules.commands.context import CommandContext, DeniedError
 from rolloutplan.engine.run.decision_log import span
@@ -88,7 +87,7 @@ def _deny_short_soak(snapshot: Snapshot, stage: Stage, at: StageStatus) -> None:
     least, policy = demanded_soak(snapshot.policies)
     if at.soak_until is None or not least:
         return
-    begun = at.soak_until - soak_factor(snapshot.policies) * stage.soak
+    begun = at.soak_until - (2 if at.stability else 1) * stage.soak
     if snapshot.now < min(begun + least, at.soak_until):
         until = f"{min(begun + least, at.soak_until):%H:%M:%S}"
         raise DeniedError(

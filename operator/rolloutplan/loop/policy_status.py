@@ -1,0 +1,144 @@
+"""The status of RolloutPolicies, and the focus that shifts by itself.
+
+The leader looks at all policies every few seconds, and writes what has changed. The shift of a focus is part of the
+status: it is in force when the API server has it, for this leader and the next, and is told in an Event after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from rolloutplan import clock
+from rolloutplan.api import safe_get
+from rolloutplan.api.policy_status import Places, PolicyStatus, read_policy_status
+from rolloutplan.api.status import Condition
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import ApiError, ResourceClient
+from rolloutplan.engine.model.policy_view import PolicyView
+from rolloutplan.engine.policy.focus import failures, is_unstable, why
+from rolloutplan.loop.object_status import ready_condition, write_status
+from rolloutplan.loop.releases import Releases
+from rolloutplan.loop.store import Selected, Store
+from rolloutplan.publish.events import KEPT, create_once
+from rolloutplan.publish.policy_events import HOME, focus_event
+
+EVERY: Final = 10.0
+"""Seconds between two looks: in a storm of plans a policy costs one write in this time."""
+GROUPS_SHOWN: Final = 20
+"""Groups of plans in a status: a policy may have one for each namespace."""
+
+log = structlog.get_logger(__name__)
+
+
+class PolicyStatuses:
+    """Writes the statuses of the policies in the store while `leading`. `apply` takes an object that was written."""
+
+    def __init__(
+        self,
+        api: ResourceClient,
+        store: Store,
+        releases: Releases,
+        *,
+        leading: Callable[[], bool],
+        apply: Callable[[str, str | None, dict[str, Any]], object],
+        instance: str,
+    ) -> None:
+        self._api, self._store, self._releases = api, store, releases
+        self._leading, self._apply, self._instance = leading, apply, instance
+        self._told: set[tuple[str, datetime]] = set()
+
+    async def run(self) -> None:
+        """Look at every policy again and again until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY)
+            if not self._leading():
+                continue
+            selected = self._store.selected()
+            for name in list(self._store.policy_objects):
+                try:
+                    await self._look(name, selected.get(name, Selected()))
+                except ApiError as error:
+                    log.warning("the status of a policy could not be written", policy=name, error=str(error))
+                except Exception:
+                    log.exception("a policy could not be looked at", policy=name)
+
+    async def _look(self, name: str, selected: Selected) -> None:
+        raw, view = self._store.policy_objects.get(name), self._store.policies.get(name)
+        if raw is None or view is None:
+            return
+        places = self._store.places(view, selected.plans)
+        status = next_status(raw, view, selected, places, self._failed(view), clock.now())
+        written = await write_status(self._api, paths.POLICIES, raw, status.to_raw())
+        if written is not None:
+            self._apply(paths.POLICIES.resource, "MODIFIED", written)
+        await self._tell(raw, status)
+
+    def _failed(self, view: PolicyView) -> int | None:
+        """How many of the last releases failed; None where nobody needs it, or knows it yet."""
+        shift = view.spec.focus.stability if view.spec else None
+        if shift is None or not self._releases.complete:
+            return None
+        return failures(self._releases.all(), view.selector, self._store.namespaces, shift.over)
+
+    async def _tell(self, raw: Mapping[str, Any], status: PolicyStatus) -> None:
+        """Publish the Event of the last shift, also one of which the leader before could not tell."""
+        since, uid = status.focus_since, safe_get.text(raw, "metadata", "uid")
+        if since is None or (uid, since) in self._told or clock.now() - since > KEPT:
+            return
+        event = focus_event(raw, status, since, instance=self._instance)
+        await create_once(self._api, HOME, event)
+        self._told.add((uid, since))
+
+
+def next_status(
+    raw: Mapping[str, Any],
+    view: PolicyView,
+    selected: Selected,
+    places: Iterable[Places],
+    failed: int | None,
+    now: datetime,
+) -> PolicyStatus:
+    """The status of a policy with what is known now. `failed`: of its last releases; None where it is not known."""
+    before = read_policy_status(raw)
+    generation = safe_get.number(raw, "metadata", "generation")
+    reason, message = ("Read", "it applies to the plans that it selects")
+    if view.spec is None:
+        reason, message = "Invalid", f"no plan that it may select goes forward: {view.problem}"
+    elif selected.unknown:
+        reason, message = "LabelsUnknown", selected.unknown
+    ready = ready_condition(raw, now, ready=reason == "Read", reason=reason, message=message)
+    shown = sorted(places, key=lambda each: (-each.waiting, -each.taken, each.group))[:GROUPS_SHOWN]
+    return PolicyStatus(
+        observed_generation=generation,
+        plans=sum(selected.plans.values()),
+        places=tuple(shown),
+        conditions=(Condition.model_validate(ready),),
+        **_focus(before, view, failed, now),
+    )
+
+
+def _focus(before: PolicyStatus, view: PolicyView, failed: int | None, now: datetime) -> dict[str, Any]:
+    """The focus, and since when: it stays as it is while nobody knows how many releases failed."""
+    if view.spec is None:
+        return {"focus": "", "focus_why": "the policy cannot be read"}
+    focus, shift = view.spec.focus, view.spec.focus.stability
+    if shift is None:
+        return {"focus": focus.base, "focus_why": "as written"}
+    shifted = bool(before.shifted)
+    if failed is None:
+        words = "the records of the last releases have not been listed yet"
+    else:
+        shifted = is_unstable(shift, failed, shifted=shifted)
+        words = why(shift, failed, focus.base, shifted=shifted)
+    same = shifted == bool(before.shifted)
+    return {
+        "focus": "Stability" if shifted else focus.base,
+        "focus_why": words,
+        "focus_since": before.focus_since if same else now - timedelta(microseconds=now.microsecond),
+        "shifted": shifted or None,
+    }

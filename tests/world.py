@@ -498,6 +498,8 @@ class World:
     """The decisions of the status that it began with."""
     _changed_at: dict[str, datetime] = field(default_factory=dict)
     _read: tuple[dict[str, Any], PlanContent] | None = None
+    _filled: tuple[PlanContent, Status, dict[str, dict[str, Any]], PlanContent] | None = None
+    """What a plan is with its templates, after all that it was made of."""
     _judged: Readable | None = None
     _status: tuple[dict[str, Any], Status] | None = None
     _shown: dict[str, Rules | None] = field(default_factory=dict)
@@ -590,7 +592,12 @@ class World:
         )
 
     def plan(self) -> PlanView:
-        judged = judged_by(self.written(), self.acted_upon, self.template)
+        written, status = self.written(), self.acted_upon
+        filled = self._filled
+        if filled is None or filled[0] is not written.content or filled[1:3] != (status, self.templates):
+            content = judged_by(written, status, self.template).content
+            filled = self._filled = written.content, status, dict(self.templates), content
+        judged = replace(written, content=filled[3])
         self._judged = judged.last_good
         if judged.spec is not None:
             self.specs[judged.spec.plan_hash()] = judged.spec

@@ -20,14 +20,14 @@ because its methods share one state and the order in which they read and change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from itertools import groupby
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.reasons import EventReason
@@ -184,6 +184,9 @@ class _Doubt:
 
 class PlanRun:
     """One plan under one leader. A plan object with another uid, or another term of leadership, has another PlanRun."""
+
+    _undo_built: tuple[tuple[object, ...], list[Mapping[str, Any] | None], str] | None = None
+    """The command that `_undo_after` built last, after all that it was built from: most looks need the same."""
 
     def __init__(self, facts: Facts, now: datetime, *, undo_command: UndoCommand) -> None:
         self.uid = facts.plan.uid
@@ -508,6 +511,15 @@ class PlanRun:
 
         Empty where a route is not known: then it is the one in the status.
         """
+        views = {route.id: facts.routes.get(route.id) for route in status.weights.snapshot}
+        raws = [None if view is None else view.raw for view in views.values()]
+        made_of = (views, status.weights, tuple(targets), facts.own_kinds)
+        known = self._undo_built
+        if known is None or known[0] != made_of or any(now is not was for now, was in zip(raws, known[1], strict=True)):
+            known = self._undo_built = made_of, raws, self._build_undo(facts, status, targets)
+        return known[2]
+
+    def _build_undo(self, facts: Facts, status: Status, targets: Sequence[RouteWeights]) -> str:
         views = facts.routes
         if any(route.id not in views for route in status.weights.snapshot):
             return ""

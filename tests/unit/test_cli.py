@@ -489,10 +489,10 @@ def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = Fa
         ([], 0, ["0 plans in the cluster: no run is in progress"]),
         ([a_plan("done", "Succeeded", finalizer=False)], 0, ["1 plans in the cluster: no run is in progress"]),
         ([a_plan("web", "Judging")], 1, [
-            "shop/web: Judging at 25%, with the finalizer rolloutplan.dev/restore", "rolloutplan abort web -n shop",
+            "shop/web: Judging at 25%, with the finalizer rolloutplan.dev/restore", "rolloutplan abort -n shop web",
             f"without an operator: {UNDO} && kubectl -n shop patch rolloutplan web", "1 of 1 plans",
         ]),
-        ([a_plan("web", "Expanding", finalizer=False)], 1, ["shop/web: Expanding", "rolloutplan abort web -n shop"]),
+        ([a_plan("web", "Expanding", finalizer=False)], 1, ["shop/web: Expanding", "rolloutplan abort -n shop web"]),
         ([a_plan("web", "RolledBack")], 1, ["the operator removes the finalizer by itself"]),
         ([a_plan("web", "RollingBack", deleting=True)], 1, ["it is being deleted: wait until it is gone"]),
         ([{"metadata": {}, "status": 7}, "odd", a_plan("web", "Baking")], 1, ["shop/web: Baking"]),

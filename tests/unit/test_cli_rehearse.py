@@ -86,7 +86,7 @@ def test_programs_get_the_decisions_as_in_the_status(
     assert told["requests"] > told["exposedRequests"] > 0
     assert told["harmedRequests"] > 0.9 * told["requests"]
     assert told["restoredAfter"] is None
-    assert "metric source default is not in the files: scraped every 15s" in told["assumed"]
+    assert "metrics.source: default is not in these files: scraped every 15s" in told["assumed"]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """What a person looks at, at each width, whatever stands in the objects."""
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
-from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from rolloutplan.api.record import read_record
 from rolloutplan.api.status import Phase, read_status
@@ -17,12 +14,10 @@ from rolloutplan.cli.views import decisions, history, plans, records, status, ta
 from rolloutplan.cli.views.evidence import KEPT, sparkline, with_evidence
 from rolloutplan.cli.views.words import Need, need_of, next_commands, undo_commands
 from rolloutplan.cluster.client import Raw
+from tests.looked_at import HOSTILE, WIDTHS, shown
 from tests.refusals import PLAN
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
-WIDTHS = (40, 80, 120)
-HOSTILE = "[red]:bomb:[/red]\x1b[2J\x07\r\n配布計画\u202e" + "x" * 60
-COMMAND = re.compile("  (rolloutplan|kubectl) ")
 UNDO = "kubectl patch httproute.gateway.networking.k8s.io checkout -n shop ..."
 
 
@@ -76,15 +71,6 @@ INVALID = plan("pay-v2", "Invalid", waitingFor="a fix of what the message says (
 WORKING = plan("search-v4", "Judging", waitingFor="the end of the soak")
 DONE = plan("blog-v9", "Succeeded")
 NEW = plan("news-v1", "Pending")
-
-
-def shown(view: RenderableType, width: int) -> list[str]:
-    """The lines of a view, which are never wider than the screen, except for commands that are copied."""
-    out = StringIO()
-    Console(file=out, width=width, highlight=False, markup=False, emoji=False).print(view, crop=False)
-    lines = [line.rstrip() for line in out.getvalue().splitlines()]
-    assert [line for line in lines if cell_len(line) > width and not COMMAND.match(line)] == []
-    return lines
 
 
 def words(view: RenderableType, width: int = 120) -> str:

@@ -14,6 +14,9 @@ VARIABLE = re.compile(r"^\| `\$(\w+)` \|.*\| `([^`]+)` \|$", re.MULTILINE)
 HEALTH = re.compile(r"^\| (Healthy|Progressing|Suspended|Degraded) \| (.*) \|$", re.MULTILINE)
 
 
+NAMESPACE_LAST = re.compile(r"rolloutplan [a-z]+ (?!-)[^`|#\n]*? -n \S+")
+
+
 def page(name: str) -> str:
     return (ROOT / name).read_text()
 
@@ -53,3 +56,9 @@ def _judge_table(name: str) -> list[list[str]]:
     _, _, rest = page(name).partition("| release | RolloutPlan")
     table, _, _ = rest.partition("\n\n")
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_commands_name_the_namespace_first_as_on_the_screens() -> None:
+    """Half of a command that was cut must not name a plan."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.yaml")]
+    assert {found[0] for each in pages for found in NAMESPACE_LAST.finditer(each.read_text())} == set()

@@ -93,7 +93,7 @@ RESUMED = then(ADOPT, say("resume c2"), wait(s(1)))
 
 TAKEN = [
     Case("the ways out are told", lost(), settle, P.INVALID, "StatusLost", LOST,
-         "`rolloutplan adopt plan -n ns` takes the run up, held at the present weights; `rolloutplan abort plan -n ns`",
+         "`rolloutplan adopt -n ns plan` takes the run up, held at the present weights; `rolloutplan abort -n ns plan`",
          HALF),
     Case("it is held at the weights as they are", lost(), ADOPT, P.HELD, "Paused", TAKEN_UP,
          "held at 50% on v2 with the guards on: `resume` starts stage half again at 50%", HALF),
@@ -119,7 +119,7 @@ TAKEN = [
     Case("abort puts its old weights back too", lost(how=is_created_again), then(settle, say("abort c1"), settle),
          P.ROLLED_BACK, "Aborted", [*LOST, *BACK], "", OLD_WEIGHTS),
     Case("and says so", lost(how=is_created_again), settle, P.INVALID, "NewSideAlreadyServing", LOST,
-         "if a run of this plan was lost in a restore, `rolloutplan adopt plan -n ns` takes it up", HALF),
+         "if a run of this plan was lost in a restore, `rolloutplan adopt -n ns plan` takes it up", HALF),
 ]  # fmt: skip
 
 OLD_DOWN = put(old=Deployment("v1", ready=0))

@@ -370,7 +370,7 @@ def test_where_a_policy_demands_seals_an_approval_without_one_is_refused() -> No
     world.policies = (demanding(sealedApprovals=True),)
     world.say("approve a1")
     world.settle()
-    assert f"`rolloutplan approve plan -n ns --seal {seal(world, 'half')}`" in [*world.trail.values()][-1].note
+    assert f"`rolloutplan approve -n ns plan --seal {seal(world, 'half')}`" in [*world.trail.values()][-1].note
     world.say(f"approve a2 --seal {seal(world, 'half')}")
     world.settle()
     assert world.weights()[0] == HALF

@@ -424,7 +424,7 @@ def test_resume(case: Case) -> None:
 TWICE = {"stages[1].approval": "Required", "stages[2].approval": "Required"}
 APPROVALS = [
     Case("a stage that wants approval waits for it before its weight", awaiting, wait(m(6)), P.HELD,
-         "AwaitingApproval", [], "stage half needs approval: `rolloutplan approve plan -n ns`", UP),
+         "AwaitingApproval", [], "stage half needs approval: `rolloutplan approve -n ns plan`", UP),
     Case("a proof against it while it waits", awaiting, then(says(errors=0.2), wait(s(20))), P.ROLLED_BACK,
          "GuardTripped", BACK, "", OLD_WEIGHTS),
     Case("a fail predicate of the stage before", awaiting, then(says(wrong=1), wait(s(20))), P.ROLLED_BACK,

@@ -68,7 +68,7 @@ HELD = [
     Case("Flux", removing(applies(OLD_WEIGHTS, FLUX)), until_it_rests, P.HELD, "WeightsNotCommitted", ASKED, EXACT,
          ALL),
     Case("with the way out", removing(applies(OLD_WEIGHTS, FLUX)), until_it_rests, P.HELD, "WeightsNotCommitted", ASKED,
-         "`rolloutplan approve plan -n ns`", ALL),
+         "`rolloutplan approve -n ns plan`", ALL),
     Case("for as long as it lasts", removing(applies(OLD_WEIGHTS, FLUX)), then(until_it_rests, wait(m(60))), P.HELD,
          "WeightsNotCommitted", ASKED, EXACT, ALL),
     Case("whoever applied them in mid-run", removing(), then(applies(OLD_WEIGHTS, KUBECTL), settle, say("resume r1"),

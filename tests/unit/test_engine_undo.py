@@ -69,7 +69,7 @@ def test_on_a_plan_it_is_put_right_within_a_look_and_told_with_its_writer(situat
     assert len(restored(world)) == 1
     assert "RolloutPlan plan: " in restored(world)[0]
     assert "written by mallory (Update)" in restored(world)[0]
-    assert "rolloutplan undo plan -n ns" in restored(world)[0]
+    assert "rolloutplan undo -n ns plan" in restored(world)[0]
     assert not [each for each in said(world) if text in each or "evil" in each]
 
 

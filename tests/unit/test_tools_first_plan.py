@@ -178,8 +178,8 @@ def test_of_several_pairs_each_is_named_with_its_command(
     assert (code, out) == (1, "")
     assert head == "more than one pair of Deployments shares a route in shop; write which:"
     assert commands == [
-        "rolloutplan init --old checkout-v1 --new checkout-v2 --route HTTPRoute/checkout -n shop",
-        "rolloutplan init --old checkout-v2 --new checkout-v3 --route HTTPRoute/next -n shop",
+        "rolloutplan init -n shop --old checkout-v1 --new checkout-v2 --route HTTPRoute/checkout",
+        "rolloutplan init -n shop --old checkout-v2 --new checkout-v3 --route HTTPRoute/next",
     ]
     for command in commands:
         assert asked(monkeypatch, capsys, TWO, *command.split()[2:])[0] == 0

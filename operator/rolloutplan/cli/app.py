@@ -19,7 +19,7 @@ _HIDDEN: Final = Section("", hidden=True)
 
 
 def _send(name: str, words: str, reason: str, function: str = "send_command") -> Entry:
-    return Entry(name, _COMMANDS, words, f"checkout-v2 -n shop --reason '{reason}'", f"command:{function}")
+    return Entry(name, _COMMANDS, words, f"-n shop checkout-v2 --reason '{reason}'", f"command:{function}")
 
 
 COMMANDS: Final[Sequence[Entry]] = (
@@ -51,7 +51,7 @@ COMMANDS: Final[Sequence[Entry]] = (
     _send("revert", "restore the old weights, even after the run has succeeded", "wrong prices"),
     _send("adopt", "take up a run whose status was lost, held at the present weights", "the status was deleted"),
     Entry("init", _PLANS, "write a first plan from two Deployments and a route that exist", "-n shop -f plan.yaml"),
-    Entry("diff", _PLANS, "show what applying files would change, and what that does to runs", "plan.yaml -n shop"),
+    Entry("diff", _PLANS, "show what applying files would change, and what that does to runs", "-n shop plan.yaml"),
     Entry("wait", _PLANS, "wait for the end of a plan, for pipelines", "checkout-v2 --timeout 4h", wrong=3),
     Entry(
         "replay", _PLANS, "show what would have been decided, evaluation by evaluation", "checkout-v2 --trust-source"

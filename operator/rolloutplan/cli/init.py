@@ -151,7 +151,7 @@ def _none(pairs: Sequence[Candidate], namespace: str) -> str:
 
 def _command(each: Candidate, namespace: str) -> str:
     sides = f"--old {each.old.deployment} --new {each.new.deployment}"
-    return f"rolloutplan init {sides} --route {shlex.quote(f'{each.kind}/{each.route}')} -n {namespace}"
+    return f"rolloutplan init -n {namespace} {sides} --route {shlex.quote(f'{each.kind}/{each.route}')}"
 
 
 # ---- looking at the cluster ------------------------------------------------------------------------------------------

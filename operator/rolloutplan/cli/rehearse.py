@@ -1,13 +1,12 @@
 """Rehearse the plans in files: the decisions that the operator would take, on a simulated cluster with faults.
 
-Objects come from cli/files.py, the rehearsal is tools/rehearsal; the result is printed and compared with `--expect`.
+Plans come from cli/plan_files.py, the rehearsal is tools/rehearsal; the result is printed and compared with `--expect`.
 """
 
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -16,39 +15,23 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.api.resolve import Resolved
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status_patch import status_patch
-from rolloutplan.cli.files import (
-    CLEAN,
-    FOUND,
-    UNREADABLE,
-    Diagnostic,
-    ParsedObject,
-    Sources,
-    cannot_all_be_read,
-    format_diagnostic,
-    read_files,
-    read_object,
-    resolve_templates,
-    source_of,
-    sources_in,
-    templates_in,
-)
+from rolloutplan.cli.files import UNREADABLE, ParsedObject, read_object
 from rolloutplan.cli.options import USUAL_BAD, USUAL_SCRAPE, Bad, Files, ScrapeInterval, instant, reads, traffic_option
 from rolloutplan.cli.output import CliError
+from rolloutplan.cli.plan_files import PlanFiles, read_plans
 from rolloutplan.cli.screen import screen, show_objects
 from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views.decisions import rendered as rendered_decisions
 from rolloutplan.cli.views.evidence import with_evidence
 from rolloutplan.cli.views.status import rendered as rendered_plan
 from rolloutplan.engine.model.policy_view import PolicyView
-from rolloutplan.engine.model.snapshot import SourceView, source_view
-from rolloutplan.tools.promql.queries import Finding
+from rolloutplan.engine.model.snapshot import SourceView
 from rolloutplan.tools.rehearsal.faults import FORMS, GivenAnswer, Incident, read_answer, read_incident
 from rolloutplan.tools.rehearsal.host import rehearse as run_through
 from rolloutplan.tools.rehearsal.model import (
@@ -128,26 +111,21 @@ def rehearse(
     given = _Given(
         tuple(fault or ()), dict(answer or ()), traffic, bad, seed, None if no_approvals else approve_after, start
     )
-    objects, unreadable = read_files(files)
-    complaints, plans = [*unreadable], []
-    for plan in _plans(objects, complaints, scrape_interval):
+    read = read_plans(files, scrape_interval)
+    plans = []
+    for plan in _plans(read, scrape_interval):
         try:
             plans.append((plan, run_through(given.input_of(plan))))
         except RehearsalError as error:
             raise CliError(f"{plan.found.subject}: {error}", UNREADABLE) from None
-    if not plans and not complaints:
-        raise CliError("the files have no RolloutPlan: name a file with one", FOUND)
-    sys.stderr.write("".join(f"{printable(format_diagnostic(row))}\n" for row in complaints))
+    read.complain()
     if output != "text":
         show_objects([_as_json(plan, went, expect) for plan, went in plans], output)
     else:
         for number, (plan, went) in enumerate(plans):
             print(end="\n" if number else "")
             _show(plan, went, given, expect)
-    as_expected = all(expect in (None, went.status.phase) for _, went in plans)
-    if cannot_all_be_read(unreadable):
-        return UNREADABLE
-    return CLEAN if as_expected and plans and not complaints else FOUND
+    return read.code(good=all(expect in (None, went.status.phase) for _, went in plans))
 
 
 # ---- what is rehearsed -----------------------------------------------------------------------------------------------
@@ -201,41 +179,23 @@ class _Given:
         )
 
 
-def _plans(objects: Sequence[ParsedObject], complaints: list[Diagnostic], scrape: timedelta) -> Iterator[_Plan]:
-    """The plans in the files; what is wrong with them is added to `complaints`."""
-    sources, templates = sources_in(objects), templates_in(objects)
+def _plans(read: PlanFiles, scrape: timedelta) -> Iterator[_Plan]:
+    """The plans in the files, with the policies, Deployments and labels that they meet there."""
+    objects = read.objects
     policies = tuple(
         PolicyView(each.name[1], spec)
         for each in objects
         if isinstance(spec := read_object(each)[0], RolloutPolicySpec)
     )
-    for found in objects:
-        spec, findings = read_object(found)
-        complaints += [row for row in findings if row.finding.severity == "error"]
-        if not isinstance(spec, PlanSpec):
-            continue
-        whole = resolve_templates(found, spec, templates)
-        complaints += [found.row(Finding(each.path, "template", "error", each.words)) for each in whole.problems]
-        if not whole.problems:
-            source, words = _source(found, spec, sources, scrape)
-            near = [each for each in objects if (each.name[0] or found.name[0]) == found.name[0]]
-            pods = {name: count for ref in (spec.old, spec.new) for name, count in _replicas(near, ref.deployment)}
-            labels = _labels_of_namespace(objects, found.name[0] or "")
-            unknown = () if labels is not None else tuple(_not_selected(policies))
-            assumed = (*words, *_simulated(spec, pods), *unknown)
-            yield _Plan(found, whole, source, policies, labels or {}, pods, assumed)
-
-
-def _source(
-    found: ParsedObject, spec: PlanSpec, sources: Sources, scrape: timedelta
-) -> tuple[SourceView, tuple[str, ...]]:
-    source = source_of(found, spec, sources)
-    if source is not None:
-        return source_view(source), ()
-    fields = MetricSourceSpec.model_fields
-    unknown = SourceView(scrape, fields["ingestion_delay"].default, fields["timeout"].default)
-    every = format_duration(scrape)
-    return unknown, (f"metric source {spec.metrics.source} is not in the files: scraped every {every}",)
+    for plan in read.plans:
+        namespace, spec = plan.found.name[0], plan.spec
+        near = [each for each in objects if (each.name[0] or namespace) == namespace]
+        pods = {name: count for ref in (spec.old, spec.new) for name, count in _replicas(near, ref.deployment)}
+        labels = _labels_of_namespace(objects, namespace or "")
+        unknown = () if labels is not None else tuple(_not_selected(policies))
+        source = (f"{plan.no_source}: scraped every {format_duration(scrape)}",) if plan.no_source else ()
+        assumed = (*source, *_simulated(spec, pods), *unknown)
+        yield _Plan(plan.found, plan.whole, plan.source, policies, labels or {}, pods, assumed)
 
 
 def _replicas(objects: Iterable[ParsedObject], deployment: str) -> Iterator[tuple[str, int]]:

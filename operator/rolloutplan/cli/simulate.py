@@ -1,50 +1,31 @@
 """Show the timeline of the plans in files: how long they take, how many queries they send, how long a fault lasts.
 
-Objects come from cli/files.py, timelines from tools/timeline.py; the result is printed.
+Plans come from cli/plan_files.py, timelines from tools/timeline.py; the result is printed.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.printable import printable
 from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.spec import PlanSpec
-from rolloutplan.cli.files import (
-    CLEAN,
-    FOUND,
-    UNREADABLE,
-    Diagnostic,
-    ParsedObject,
-    Sources,
-    cannot_all_be_read,
-    format_diagnostic,
-    read_files,
-    read_object,
-    resolve_templates,
-    source_of,
-    sources_in,
-    templates_in,
-)
+from rolloutplan.cli.files import ParsedObject, templates_in
 from rolloutplan.cli.objects import swapped
 from rolloutplan.cli.options import USUAL_BAD, USUAL_SCRAPE, Bad, Files, ScrapeInterval, reads, traffic_option
+from rolloutplan.cli.plan_files import PlanInFile, read_plans
 from rolloutplan.cli.screen import show_objects
 from rolloutplan.cli.table import table
 from rolloutplan.engine.analysis.in_force import unguarded
 from rolloutplan.engine.analysis.measurements import asks_both_sides
-from rolloutplan.engine.model.snapshot import SourceView, source_view
 from rolloutplan.stats.feasibility import Traffic
 from rolloutplan.tools.detection import NEVER, Assumed, DetectionTime
 from rolloutplan.tools.fault import USUAL_FAULT, Fault, read_fault
-from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.tools.timeline import Moment, Range, Segment, Timeline, timeline
 
 WIDTH: Final = 60
@@ -58,27 +39,45 @@ _SECOND: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the command line says: the scrape interval of sources that are not in the files, and the size of a fault.
+    """What the command line says: the size of a fault, the usual share of bad requests, and the traffic.
 
-    `bad` is the usual share of bad requests, `traffic` the requests per second of both sides, None where not known.
+    `traffic` are the requests per second of both sides, None where not known.
     """
 
-    scrape: timedelta
     fault: Fault
     bad: float
     traffic: float | None = None
 
+    def assumed(self, plan: PlanInFile) -> Assumed:
+        traffic = None if self.traffic is None else Traffic(self.traffic, 0.0, self.bad)
+        return Assumed(plan.source, self.fault, self.bad, traffic)
+
 
 @dataclass(frozen=True, slots=True)
 class _Simulated:
-    found: ParsedObject
-    spec: PlanSpec
+    plan: PlanInFile
     assumed: Assumed
     timeline: Timeline
-    source_problem: str
-    """That the plan's metric source is not in the files; empty where it is."""
     swapped: str
     """That the new side has all of the traffic already in the route among the files; empty where it has not."""
+
+    @property
+    def found(self) -> ParsedObject:
+        return self.plan.found
+
+    @property
+    def spec(self) -> PlanSpec:
+        return self.plan.spec
+
+    @property
+    def source_problem(self) -> str:
+        """That the plan's metric source is not in the files, and what is assumed; empty where it is."""
+        if not self.plan.no_source:
+            return ""
+        return (
+            f"{self.plan.no_source}, so its scrape interval is taken for {format_duration(self.assumed.source.scrape)} "
+            f"(--scrape-interval) and its timeout for {format_duration(self.assumed.source.timeout)}: add its file"
+        )
 
 
 def simulate(
@@ -104,53 +103,19 @@ def simulate(
     A plan that names a template has a timeline only where the template is in the files. Exit 0, 1 if a plan is
     invalid, 2 if a file cannot be read.
     """
-    given = Given(scrape_interval, fault, bad, traffic)
-    objects, unreadable = read_files(files)
-    sources, templates = sources_in(objects), templates_in(objects)
-    complaints, plans, ended = list(unreadable), [], swapped(objects, templates)
-    for found in objects:
-        spec, findings = read_object(found)
-        complaints += [row for row in findings if row.finding.severity == "error"]
-        if isinstance(spec, PlanSpec):
-            whole, source = resolve_templates(found, spec, templates), source_of(found, spec, sources)
-            complaints += [found.row(Finding(p.path, "template", "error", p.words)) for p in whole.problems]
-            if not whole.problems:
-                assumed = _assumed(source, given)
-                problem = "" if source is not None else _unknown_source(spec, sources, assumed.source)
-                line = timeline(whole.spec, assumed)
-                plans.append(_Simulated(found, whole.spec, assumed, line, problem, ended.get(id(found), "")))
-    _print_errors(complaints, plans)
+    given = Given(fault, bad, traffic)
+    read = read_plans(files, scrape_interval)
+    ended = swapped(read.objects, templates_in(read.objects))
+    plans = []
+    for plan in read.plans:
+        assumed = given.assumed(plan)
+        plans.append(_Simulated(plan, assumed, timeline(plan.spec, assumed), ended.get(id(plan.found), "")))
+    read.complain()
     if output != "text":
         show_objects([_as_json(plan) for plan in plans], output)
     else:
         print(printable("\n\n".join("\n".join(_as_text(plan)) for plan in plans)), end="\n" if plans else "")
-    return UNREADABLE if cannot_all_be_read(unreadable) else FOUND if complaints or not plans else CLEAN
-
-
-def _assumed(source: MetricSourceSpec | None, given: Given) -> Assumed:
-    fields = MetricSourceSpec.model_fields
-    unknown = SourceView(given.scrape, fields["ingestion_delay"].default, fields["timeout"].default)
-    traffic = None if given.traffic is None else Traffic(given.traffic, 0.0, given.bad)
-    return Assumed(source_view(source) if source is not None else unknown, given.fault, given.bad, traffic)
-
-
-def _unknown_source(spec: PlanSpec, sources: Sources, assumed: SourceView) -> str:
-    """Return that a plan's metric source is not in the files, with the nearest name, and what is assumed instead."""
-    name = spec.metrics.source
-    near = get_close_matches(name, {each for _, each in sources if each != name}, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return (
-        f"metrics.source: {name} is not in these files{hint}, so its scrape interval is taken for "
-        f"{format_duration(assumed.scrape)} (--scrape-interval) and its timeout for "
-        f"{format_duration(assumed.timeout)}: add its file"
-    )
-
-
-def _print_errors(complaints: Iterable[Diagnostic], plans: Sequence[_Simulated]) -> None:
-    lines = [format_diagnostic(row) for row in complaints]
-    if not lines and not plans:
-        lines = ["rolloutplan: the files have no RolloutPlan: name a file with one"]
-    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+    return read.code()
 
 
 # ---- text output ---------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def _left(raw: Raw) -> Iterator[str]:
     if safe_get.text(raw, "metadata", "deletionTimestamp"):
         yield "  it is being deleted: wait until it is gone"
     elif status.phase in RUNNING:
-        yield f"  rolloutplan abort {name} -n {namespace}   # ends the run and restores the old weights"
+        yield f"  rolloutplan abort -n {namespace} {name}   # ends the run and restores the old weights"
     else:
         yield "  its run has ended: the operator removes the finalizer by itself, if it runs"
     if finalizer:

@@ -27,7 +27,7 @@ def block_by_appliers(snapshot: Snapshot, spec: PlanSpec) -> Blocked | None:
         if not _applies_again(snapshot, applier):
             continue
         plan, old = snapshot.plan, snapshot.status.weights.old
-        approve = f"rolloutplan approve {plan.name} -n {plan.namespace}"
+        approve = f"rolloutplan approve -n {plan.namespace} {plan.name}"
         words = (
             f"{_words(route, applier)}; when it applies that again, {old} gets traffic back, so the old side is not "
             f"removed: commit the weights first ({end_weights(snapshot)}); or, where what it applies leaves the "

@@ -74,7 +74,7 @@ def _unmet_demand(snapshot: Snapshot, *, begun: int) -> Blocked | None:
 def _await_approval(snapshot: Snapshot, name: str) -> str:
     """How to approve what waits for approval: its command, and its seal."""
     plan, spec = snapshot.plan, snapshot.plan.spec
-    words = f"{title_of(name)} needs approval: `rolloutplan approve {plan.name} -n {plan.namespace}`"
+    words = f"{title_of(name)} needs approval: `rolloutplan approve -n {plan.namespace} {plan.name}`"
     if spec is None:
         return words
     if policy := demands_approval(snapshot.policies, spec, name):

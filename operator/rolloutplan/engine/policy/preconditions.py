@@ -136,7 +136,7 @@ def status_lost(snapshot: Snapshot) -> UnmetPrecondition:
         lost_run(snapshot)
     except LostRunError as problem:
         return UnmetPrecondition(StatusReason.STATUS_LOST, f"{lost}: {by_hand} ({problem})")
-    plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
+    plan = f"-n {snapshot.plan.namespace} {snapshot.plan.name}"
     ways = (
         f"`rolloutplan adopt {plan}` takes the run up, held at the present weights; `rolloutplan abort {plan}`, or "
         f"deleting the plan, restores the old ones"
@@ -184,7 +184,7 @@ def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             )
             words += _way_out(snapshot, route, rule, spec)
             if may_be_lost(snapshot):
-                plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
+                plan = f"-n {snapshot.plan.namespace} {snapshot.plan.name}"
                 words += f"; if a run of this plan was lost in a restore, `rolloutplan adopt {plan}` takes it up"
             return UnmetPrecondition(StatusReason.NEW_SIDE_ALREADY_SERVING, words)
         if words := not_possible(snapshot, spec, routes):

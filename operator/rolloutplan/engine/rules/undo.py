@@ -98,7 +98,7 @@ def _words(snapshot: Snapshot, found: ForeignUndo) -> str:
     often = ""
     if found.count > 1:
         often = f"; that was the {found.count}th time, and it is put right at most twice a minute: stop that writer"
-    plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
+    plan = f"-n {snapshot.plan.namespace} {snapshot.plan.name}"
     return (
         f"{_about(found)}the annotation {REVERT} had an undo command {who} that is not the one in the status; it is "
         f"put right{often}; run only what `rolloutplan undo {plan}` prints"

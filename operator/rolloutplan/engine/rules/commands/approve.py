@@ -81,7 +81,7 @@ def _checked_seal(context: CommandContext, name: str) -> dict[str, str]:
         edit = f"; the last edit was: {last[:300]}" if (last := next(edits, "")) else ""
         raise DeniedError(f"the seal of {what} is {seal or 'not known'}, not {given}: it was changed since{edit}")
     if not given and (policy := demands_seal(snapshot.policies)):
-        plan = f"{snapshot.plan.name} -n {snapshot.plan.namespace}"
+        plan = f"-n {snapshot.plan.namespace} {snapshot.plan.name}"
         raise DeniedError(
             f"policy {policy} demands the seal of what is approved: look at {what}, then "
             f"`rolloutplan approve {plan} --seal {seal}`"

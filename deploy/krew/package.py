@@ -29,7 +29,8 @@ def build(into: Path, url: str = "") -> tuple[Path, Path]:
     subprocess.run(hatchling, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - nothing of it is input
     (wheel,) = into.glob(f"rolloutplan-{version}-*.whl")
     archive, manifest = into / f"rolloutplan-{version}.tar.gz", into / "rolloutplan.yaml"
-    archive.write_bytes(_archive((HERE / "kubectl-rolloutplan", wheel, ROOT / "requirements.lock", ROOT / "LICENSE")))
+    programs = HERE / "kubectl-rolloutplan", HERE / "kubectl_complete-rolloutplan"
+    archive.write_bytes(_archive((*programs, wheel, ROOT / "requirements.lock", ROOT / "LICENSE")))
     wheel.unlink()
     checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
     text = re.sub(r"(?m)^( +sha256: ).*$", rf'\1"{checksum}"', text[text.index("apiVersion") :])

@@ -98,8 +98,25 @@ def test_the_plugin_is_built_with_its_checksum_and_its_address(tmp_path: Path) -
     assert (platform["uri"], platform["sha256"]) == (url, hashlib.sha256(archive.read_bytes()).hexdigest())
     with tarfile.open(archive) as packed:
         modes = {each.name: each.mode for each in packed}
-    assert modes[platform["bin"]] == 0o755
+    assert modes[platform["bin"]] == modes["kubectl_complete-rolloutplan"] == 0o755
     assert {"LICENSE", "requirements.lock", f"rolloutplan-{__version__}-py3-none-any.whl"} < modes.keys()
+
+
+@pytest.mark.parametrize(("is_set_up", "said"), [(True, "wait\tcheckout-v2\n"), (False, "")])
+def test_kubectl_completes_the_plugin_once_it_is_set_up(tmp_path: Path, is_set_up: bool, said: str) -> None:
+    links, plugin = tmp_path / "bin", tmp_path / "store" / "v1"
+    made = [plugin / "kubectl-rolloutplan", *([plugin / "venv/bin/kubectl_complete-rolloutplan"] if is_set_up else [])]
+    for each in made:
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.write_text('#!/bin/sh\nprintf "%s\\t%s\\n" "$@"\n')
+        each.chmod(0o755)
+    links.mkdir()
+    (links / "kubectl-rolloutplan").symlink_to(plugin / "kubectl-rolloutplan")
+    (links / "kubectl_complete-rolloutplan").write_bytes((KREW / "kubectl_complete-rolloutplan").read_bytes())
+    environment = {**os.environ, "PATH": f"{links}:{os.environ['PATH']}"}
+    command = ["sh", str(links / "kubectl_complete-rolloutplan"), "wait", "checkout-v2"]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (found.stdout, found.stderr) == (said, "")
 
 
 def check_manifest(manifest: dict[str, object]) -> None:

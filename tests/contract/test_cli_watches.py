@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rolloutplan.api.record import PLAN_LABEL
 from rolloutplan.cli.main import main
 from tests.bed import objects
 from tests.bed.api import MERGE_PATCH
@@ -91,3 +92,37 @@ def test_decisions_of_all_plans_are_told_as_they_come(bed: Bed) -> None:
     told = [(each["plan"], each["reason"]) for each in map(json.loads, lines)]
     assert sorted(told[:2]) == [("blog-v9", "Started"), ("checkout-v2", "Started")]
     assert told[2:] == [("checkout-v2", "StageStarted"), ("blog-v9", "Held")]
+
+
+def test_what_is_known_for_a_decision_is_laid_out(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    held = {"reason": "AwaitingApproval", "waitingFor": "`approve` by a person", "weights": {"desired": "25%"}}
+    becomes(bed, "checkout-v2", "Held", "Started", **held)
+    assert main(["triage", "-n", NAMESPACE, "checkout-v2"]) == 0
+    said = capsys.readouterr().out
+    for way in ("Persist", "Adapt", "Kill"):
+        assert way in said
+    for command in ("rolloutplan approve", "rolloutplan abort", "kubectl edit rp"):
+        assert f"  {command} -n {NAMESPACE} checkout-v2" in said
+    assert main(["triage", "-n", NAMESPACE, "checkout-v2", "-o", "json"]) == 0
+    assert [each["way"] for each in json.loads(capsys.readouterr().out)["ways"]] == ["Persist", "Adapt", "Kill"]
+
+
+def test_records_are_listed_and_one_is_shown(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in (1, 2):
+        spec = {"plan": "checkout-v2", "planUid": "0a1b2c3d", "run": run, "startedAt": f"2026-03-0{run}T09:00:00.000Z"}
+        meta = {"namespace": NAMESPACE, "name": f"checkout-v2-0a1b2c3d-{run}", "labels": {PLAN_LABEL: "checkout-v2"}}
+        status = {"outcome": "Succeeded", "reason": "Finished", "message": "it went well"}
+        made = {"apiVersion": "rolloutplan.dev/v1alpha1", "kind": "RolloutRecord", "metadata": meta, "spec": spec}
+        bed.apply({**made, "status": status})
+    assert main(["record", "-A"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["PLAN", "RUN", "OUTCOME", "REASON", "STARTED"],
+        [f"{NAMESPACE}/checkout-v2", "2", "Succeeded", "Finished", "2026-03-02", "09:00:00Z"],
+        [f"{NAMESPACE}/checkout-v2", "1", "Succeeded", "Finished", "2026-03-01", "09:00:00Z"],
+    ]
+    assert main(["record", "-n", NAMESPACE, "-o", "name"]) == 0
+    assert capsys.readouterr().out.startswith("rolloutrecord.rolloutplan.dev/checkout-v2-0a1b2c3d-2\n")
+    assert main(["record", "-n", NAMESPACE, "checkout-v2", "--run", "1"]) == 0
+    assert "it went well" in capsys.readouterr().out
+    assert main(["record", "-n", NAMESPACE, "chekout-v2"]) == 1
+    assert "did you mean checkout-v2?" in capsys.readouterr().err

@@ -218,3 +218,22 @@ def test_an_answer_is_one_line() -> None:
     """Else a note could look like the answer of another plan."""
     decision = {"reason": "Paused", "note": "a\nshop/b: Paused"}
     assert _answer(Target("shop", "a"), decision).words == "a shop/b: Paused"
+
+
+def test_the_rows_of_a_table_are_read_page_by_page() -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    class Tables:
+        async def list_table(self, _: str, **query: Any) -> Raw:
+            asked.append(query)
+            number = int(query.get("continue", 0))
+            row = {"cells": [f"a{number}", number], "object": {"metadata": {"namespace": "shop"}}}
+            more = {"continue": str(number + 1)} if number < 2 else {}
+            return {"metadata": more, "columnDefinitions": [{"name": "Name"}, {"name": "Run"}], "rows": [row]}
+
+    rows = asyncio.run(Session(cast("Api", Tables()), "shop").rows(PLANS, "a=b"))
+    assert [(row.metadata, row.cells) for row in rows] == [
+        ({"namespace": "shop"}, {"Name": f"a{number}", "Run": number}) for number in range(3)
+    ]
+    assert [(query["limit"], query.get("continue")) for query in asked] == [(500, None), (500, "1"), (500, "2")]
+    assert {query["labelSelector"] for query in asked} == {"a=b"}

@@ -462,3 +462,38 @@ def test_a_stream_yields_each_event_however_it_is_cut_and_however_long_it_is() -
 def test_a_stream_that_fails(handler: Handler, code: int, reason: str) -> None:
     error = failing(follow, handler)
     assert (error.status, error.reason) == (code, reason)
+
+
+def test_a_list_is_asked_for_as_a_table_and_read_whole_whatever_its_size() -> None:
+    seen: list[str] = []
+    rows = [{"cells": [f"a{i}", "x" * 1000], "object": {"metadata": {"name": f"a{i}"}}} for i in range(1000)]
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.headers["Accept"])
+        return web.json_response({"kind": "Table", "columnDefinitions": [{"name": "Name"}], "rows": rows})
+
+    async def run() -> None:
+        async with server(handler) as url:
+            api = Api(Configuration(host=url), whole=True)
+            assert (await api.list_table("/x", limit=500))["rows"] == rows
+            await api.close()
+
+    asyncio.run(run())
+    assert seen == ["application/json;as=Table;g=meta.k8s.io;v=v1"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_list_with_an_object_that_is_too_deep_is_read_without_it(whole: bool) -> None:
+    deep = f'{{"items": [{{"metadata": {{"name": "a"}}, "spec": {"[" * 100_000 + "]" * 100_000}}}]}}'
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(text=deep, content_type="application/json")
+
+    async def run() -> None:
+        async with server(handler) as url:
+            api = Api(Configuration(host=url), whole=whole)
+            (found,) = (await api.list("/x"))["items"]
+            assert found["metadata"] == {"name": "a"}
+            await api.close()
+
+    asyncio.run(run())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from shlex import quote
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import line
@@ -29,6 +29,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between tries while the API server cannot be reached."""
 POLL_EVERY: Final = 0.5
 """Seconds between reads where objects may be read and not watched."""
+ROWS: Final = 500
+"""Rows of one page: with their metadata they take some 1 MB."""
 PAGE: Final = 50
 """Objects of one page: of the largest records they take some 20 MB."""
 _FORBIDDEN: Final = re.compile(
@@ -56,6 +58,13 @@ class Plan:
     def status(self) -> Status:
         """Its status; what cannot be read in it is named in `damaged`."""
         return read_status(safe_get.value(self.raw, "status"))
+
+
+class TableRow(NamedTuple):
+    """An object as `kubectl get` shows it: the cells by the names of their columns."""
+
+    metadata: Mapping[str, Any]
+    cells: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,20 @@ class Session:
             yield [each for each in safe_get.items(raw, "items") if isinstance(each, dict)]
             if not (more := safe_get.text(raw, "metadata", "continue")):
                 return
+            query["continue"] = more
+
+    async def rows(self, kind: Kind, selector: str | None = None) -> list[TableRow]:
+        """Read of all objects, or those that a selector selects, what `kubectl get` shows of them. Raises ApiError."""
+        query: dict[str, Any] = {"limit": ROWS} | ({} if selector is None else {"labelSelector": selector})
+        found: list[TableRow] = []
+        while True:
+            raw = await self.api.list_table(path(kind, self.namespace), **query)
+            columns = [safe_get.text(each, "name") for each in safe_get.items(raw, "columnDefinitions")]
+            for row in safe_get.items(raw, "rows"):
+                cells = dict(zip(columns, safe_get.items(row, "cells"), strict=False))
+                found.append(TableRow(safe_get.mapping(row, "object", "metadata"), cells))
+            if not (more := safe_get.text(raw, "metadata", "continue")):
+                return found
             query["continue"] = more
 
     async def plan(self, name: str) -> Plan:
@@ -205,7 +228,7 @@ async def session(namespace: str | None = None, *, everywhere: bool = False) -> 
     """Connect: to a namespace, without one to that of the kubeconfig's context, or to all. Raises CliError."""
     try:
         where = "" if everywhere else namespace or read_namespace()
-        api = await Api.connect()
+        api = await Api.connect(whole=True)
         try:
             yield Session(api, where)
         finally:

@@ -27,7 +27,7 @@ from rolloutplan.api.record import (
 from rolloutplan.cli.options import Namespace, plan_argument
 from rolloutplan.cli.output import CliError, fail
 from rolloutplan.cli.screen import Format, Output, screen, show_objects
-from rolloutplan.cli.session import Session, session
+from rolloutplan.cli.session import Session, TableRow, session
 from rolloutplan.cli.views import decisions
 from rolloutplan.cli.views.columns import Row, columns
 from rolloutplan.cli.views.plans import Everywhere, Selector, check
@@ -37,6 +37,9 @@ from rolloutplan.cluster.paths import RECORDS
 
 TITLES: Final = ("PLAN", "RUN", "OUTCOME", "REASON", "OWNER", "STARTED", "ENDED")
 LEFT_OUT: Final = ("OWNER", "ENDED", "REASON")
+_SPEC: Final = {"plan": "Plan", "run": "Run", "owner": "Owner", "startedAt": "Started"}
+_STATUS: Final = {"outcome": "Outcome", "reason": "Reason", "endedAt": "Ended"}
+"""What the columns of `kubectl get rr` show, by its field."""
 OUTCOMES: Final = {RunOutcome.SUCCEEDED: "green", RunOutcome.ROLLED_BACK: "bold red", RunOutcome.RUNNING: "cyan"}
 
 
@@ -73,7 +76,9 @@ def record(
 def _list(namespace: str | None, selector: str | None, output: Format, *, everywhere: bool) -> int:
     async def read() -> list[Raw]:
         async with session(namespace, everywhere=everywhere) as cluster:
-            return await cluster.objects(RECORDS, selector)
+            if output in ("text", "name"):
+                return await _in_short(cluster, selector)
+            return [raw async for page in cluster.pages(RECORDS, selector) for raw in page]
 
     found = sorted(asyncio.run(read()), key=_started, reverse=True)
     if output != "text":
@@ -85,6 +90,22 @@ def _list(namespace: str | None, selector: str | None, output: Format, *, everyw
     else:
         fail("there is no such record: one is written for each run, from its start", 0)
     return 0
+
+
+async def _in_short(cluster: Session, selector: str | None = None) -> list[Raw]:
+    """Records with what their table shows: whole ones take up to 448 KiB each. Raises ApiError."""
+    return [_of_row(row) for row in await cluster.rows(RECORDS, selector)]
+
+
+def _of_row(row: TableRow) -> Raw:
+    """A record, as far as the columns of its definition have it."""
+    return {
+        "apiVersion": RECORDS.api_version,
+        "kind": "RolloutRecord",
+        "metadata": dict(row.metadata),
+        "spec": {field: row.cells.get(title) for field, title in _SPEC.items()},
+        "status": {field: row.cells.get(title) for field, title in _STATUS.items()},
+    }
 
 
 def listed(records: Sequence[Raw], width: int | None, *, everywhere: bool = False) -> Text:
@@ -121,17 +142,19 @@ def _at(instant: datetime | None) -> str:
 
 async def records_of(cluster: Session, plan: str) -> list[Raw]:
     """The records of a plan, the oldest first; a plan of this name that is gone has its own. Raises ApiError."""
-    found = await cluster.objects(RECORDS, f"{PLAN_LABEL}={plan_label(plan)}")
+    pages = cluster.pages(RECORDS, f"{PLAN_LABEL}={plan_label(plan)}")
+    found = [raw async for page in pages for raw in page]
     return sorted((raw for raw in found if safe_get.text(raw, "spec", "plan") == plan), key=_started)
 
 
 async def _one(namespace: str | None, plan: str, run: int | None) -> Raw:
     async with session(namespace) as cluster:
-        found = await records_of(cluster, plan)
+        selected = await _in_short(cluster, f"{PLAN_LABEL}={plan_label(plan)}")
+        found = sorted((raw for raw in selected if safe_get.text(raw, "spec", "plan") == plan), key=_started)
         chosen = [raw for raw in found if run is None or safe_get.number(raw, "spec", "run") == run]
         if chosen:
-            return chosen[-1]
-        raise CliError(_missing(cluster.namespace, plan, found, await cluster.objects(RECORDS) if not found else []))
+            return await cluster.get(RECORDS, safe_get.text(chosen[-1], "metadata", "name"))
+        raise CliError(_missing(cluster.namespace, plan, found, await _in_short(cluster) if not found else []))
 
 
 def _missing(namespace: str, plan: str, found: Sequence[Raw], others: Sequence[Raw]) -> str:

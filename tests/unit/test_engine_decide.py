@@ -456,7 +456,7 @@ DEADLINES = [
          then(wait(m(2)), says(hits=0.95), wait(s(20))), P.JUDGING, "",
          ["DeadlineExtended", "StageProved", "StageStarted", "WeightShifted"]),
     Case("a pass predicate that is false at the deadline: onFail", judging(), then(says(hits=0.5), wait(m(9))),
-         P.ROLLED_BACK, "PassRefuted", BACK, "hits is 0.5, not > 0.9", OLD_WEIGHTS),
+         P.ROLLED_BACK, "PassRefuted", BACK, "hits: 0.5 is not > 0.9", OLD_WEIGHTS),
     Case("a pass predicate that is false at the deadline, onFail: Hold", judging({"onFail": "Hold"}),
          then(says(hits=0.5), wait(m(15))), P.HELD, "Failed", ["Held"], "", UP),
     Case("false before the deadline and true at it goes on", judging(),
@@ -749,3 +749,14 @@ def test_a_message_that_was_edited_away_is_what_was_decided_last(message: object
     world.settle()
     assert (world.phase, world.status.message) == (P.BAKING, said)
     assert said
+
+
+def test_a_hold_with_many_words_begins_with_its_cause_and_is_told_once() -> None:
+    world = judging()()
+    world.down = "y" * 5_000
+    world.until(P.HELD)
+    world.advance(m(5))
+    message = world.status.message
+    assert message.startswith("the metric source has not answered for ")
+    assert (len(message), message[-1]) == (1024, "…")
+    assert world.told().count("Held") == 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+LONGEST: Final = 1024
+"""Characters of a message, as of the note of an Event."""
 HIDDEN: Final = "***"
 """What is shown in place of a credential."""
 _USER: Final = re.compile(r"(?<=://)[^\s\"'/]*@")
@@ -21,6 +23,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each == "\n" else " " for each in text)
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """At most so many characters of the text; where some are missing, it ends with `…`."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def line(text: str) -> str:

@@ -256,6 +256,7 @@ def verdict(hypothesis: Hypothesis, state: State, confidence: float, doubt: floa
         Why.NOT_YET if outcome is Outcome.UNDECIDED else None,
         f"{words}; evidence {found.refuting if refuted else found.proving:.3g}, {needed:.4g} is proof",
         plain.holds,
+        outweighed=outcome is not Outcome.UNDECIDED and plain.holds is not (outcome is Outcome.PROVED),
     )
 
 

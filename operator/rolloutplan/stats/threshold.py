@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rolloutplan.api.quantities import Comparison
 from rolloutplan.stats.verdict import Answer, Outcome, Verdict, Why
 
-_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -77,7 +77,7 @@ class Compared(NamedTuple):
 
 def compare(comparison: Comparison, new: float, old: float | None = None) -> Compared:
     """Compare without dividing, so that an old side of 0 has a result too: 20 % is more than 1.5x of 0."""
-    holds = _OPERATORS[comparison.op]
+    holds = OPERATORS[comparison.op]
     if comparison.kind == "value":
         return Compared(new, holds(new, comparison.number))
     assert old is not None, f"{comparison.text} needs the old side's answer"

@@ -51,10 +51,11 @@ class Answer:
 class Verdict:
     """The verdict on one predicate.
 
-    `value` is what was compared: the new side's value, or with vsOld the change (0.05 is +5 %), difference or ratio.
-    `holds` is whether the comparison itself is true of `value`; it is None where there was nothing to compare. It
-    differs from `outcome` while a `for` is still running. `lacks_old` is whether there is a value of the new side, and
-    none of the old side to compare it with.
+    `value` is what was compared: the new side's value, or with vsOld the change (0.05 is +5 %), difference or
+    ratio. `holds` is whether the comparison itself is true of `value`; it is None where there was nothing to
+    compare. It differs from `outcome` while a `for` is still running. `outweighed` is whether the value, which is
+    that of all evaluations together, says otherwise than a test that took them one after the other. `lacks_old` is
+    whether there is a value of the new side, and none of the old side to compare it with.
     """
 
     outcome: Outcome
@@ -64,3 +65,4 @@ class Verdict:
     detail: str = ""
     holds: bool | None = None
     lacks_old: bool = False
+    outweighed: bool = False

@@ -39,7 +39,7 @@ from rolloutplan.engine.model.snapshot import Facts, SourceView
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.plan_run import PlanRun
-from rolloutplan.engine.run.decision_log import value_text
+from rolloutplan.engine.run.value_text import value_text
 from rolloutplan.stats.sequential import Evidence, evidence
 from rolloutplan.stats.verdict import Answer, Verdict
 from rolloutplan.tools.simulated import Cluster, routes_on_old

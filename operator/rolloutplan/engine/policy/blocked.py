@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from rolloutplan.api.printable import shortened
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.engine.analysis.measurements import ActivePredicate
 
@@ -17,3 +18,7 @@ class Blocked:
     words: str
     again: datetime | None = None
     evidence: tuple[ActivePredicate, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Cut the message to what a status shows of it, so that the two can be compared."""
+        object.__setattr__(self, "words", shortened(self.words))

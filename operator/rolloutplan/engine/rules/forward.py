@@ -30,8 +30,9 @@ from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.policy.committed import warn_of_appliers
 from rolloutplan.engine.rules.metadata import await_metadata
-from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates, value_text
+from rolloutplan.engine.run.decision_log import bound_of, span, stage_predicates
 from rolloutplan.engine.run.transition import enter_hold, fencing_token, on_fail, transition, try_rollback
+from rolloutplan.engine.run.value_text import against, value_text
 from rolloutplan.stats.verdict import Outcome
 
 
@@ -70,8 +71,8 @@ def end_at_deadline(snapshot: Snapshot) -> ReconcileResult | None:
     if refuted:
         verdict = verdict_of(snapshot, refuted[0])
         value = value_text(refuted[0].predicate.comparison, verdict)
-        bound = bound_of(refuted[0].predicate)
-        words = f"at its deadline {stage.name} is refuted: {refuted[0].name} is {value}, not {bound}"
+        shown = against(value, bound_of(refuted[0].predicate), holds=False)
+        words = f"at its deadline {stage.name} is refuted: {refuted[0].name}: {shown}"
         return on_fail(snapshot, StatusReason.PASS_REFUTED, words, refuted)
     until = snapshot.now + more_time(spec, stage)
     longer = change_stage(at, deadline_at=until)

@@ -19,9 +19,10 @@ from rolloutplan.engine.model.weights import is_valid_snapshot, share
 from rolloutplan.engine.policy.endpoints import new_side_unserved, old_side_down
 from rolloutplan.engine.policy.lost_run import LostRunError, is_lost, lost_run
 from rolloutplan.engine.rules.adapt import is_live_edit
-from rolloutplan.engine.run.decision_log import bound_of, span, value_text
+from rolloutplan.engine.run.decision_log import bound_of, span
 from rolloutplan.engine.run.shared_outage import is_shared_outage
 from rolloutplan.engine.run.transition import on_fail, reset_run, rollback_patches, try_rollback
+from rolloutplan.engine.run.value_text import against, value_text
 from rolloutplan.stats.verdict import Outcome
 
 RELEASE_AFTER = timedelta(minutes=1)
@@ -214,7 +215,7 @@ def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
         verdict = verdict_of(snapshot, item)
         value = value_text(item.predicate.comparison, verdict)
         if item.is_failure_signal and verdict.outcome is Outcome.PROVED and not is_shared_outage(snapshot, item):
-            words = f"{item.role} {item.name} tripped: {value} {bound_of(item.predicate)}"
+            words = f"{item.role} {item.name} tripped: {against(value, bound_of(item.predicate), holds=True)}"
             return on_fail(
                 snapshot,
                 StatusReason.FAIL_TRIPPED if item.role == "fail" else StatusReason.GUARD_TRIPPED,
@@ -222,6 +223,6 @@ def failure_detected(snapshot: Snapshot) -> ReconcileResult | None:
                 [item],
             )
         if item.predicate.events and not item.is_failure_signal and verdict.outcome is Outcome.REFUTED:
-            words = f"pass {item.name} is refuted: {value} is not {bound_of(item.predicate)}"
+            words = f"pass {item.name} is refuted: {against(value, bound_of(item.predicate), holds=False)}"
             return on_fail(snapshot, StatusReason.PASS_REFUTED, words, [item])
     return None

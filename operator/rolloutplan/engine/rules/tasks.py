@@ -21,9 +21,10 @@ from rolloutplan.engine.model.actions import QueryOnce, ReconcileResult, RunJob,
 from rolloutplan.engine.model.queries import ValueQuery
 from rolloutplan.engine.model.snapshot import PASSES_WITHIN, JobView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.run.decision_log import undecided_reason, value_text
+from rolloutplan.engine.run.decision_log import undecided_reason
 from rolloutplan.engine.run.jobs import SCALE_OLD, job_name, manifest
 from rolloutplan.engine.run.transition import transition
+from rolloutplan.engine.run.value_text import value_text
 from rolloutplan.stats.verdict import Outcome
 
 SCALE_NEW = "scale new"

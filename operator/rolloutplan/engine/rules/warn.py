@@ -11,8 +11,9 @@ from rolloutplan.engine.analysis.measurements import active_predicates, current_
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
-from rolloutplan.engine.run.decision_log import bound_of, value_text
+from rolloutplan.engine.run.decision_log import bound_of
 from rolloutplan.engine.run.transition import note_decision
+from rolloutplan.engine.run.value_text import against, value_text
 from rolloutplan.stats.verdict import Outcome
 
 
@@ -28,7 +29,8 @@ def warning_detected(snapshot: Snapshot) -> ReconcileResult | None:
     for item in active_predicates(spec, status, snapshot.source):
         verdict = verdict_of(snapshot, item)
         if item.role == "warn" and not item.predicate.dry_run and verdict.outcome is Outcome.PROVED:
-            shown = f"{item.name}: {value_text(item.predicate.comparison, verdict)} {bound_of(item.predicate)}"
+            value = value_text(item.predicate.comparison, verdict)
+            shown = f"{item.name}: {against(value, bound_of(item.predicate), holds=True)}"
             after = change_stage(at, warned=shown[:1024])
             note = f"{stage.step}: warn {shown}; {_consequence(spec, stage)}"
             return note_decision(snapshot, TransitionName.WARNED, note, [item], stage=after)

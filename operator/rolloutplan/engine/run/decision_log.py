@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from math import isinf
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.predicate import Predicate
-from rolloutplan.api.printable import printable
-from rolloutplan.api.quantities import Comparison, format_confidence, format_duration
+from rolloutplan.api.printable import printable, shortened
+from rolloutplan.api.quantities import format_confidence, format_duration
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import Stage
@@ -42,6 +41,7 @@ from rolloutplan.engine.model.sinks import RECORDS
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRANSITIONS, TransitionName
 from rolloutplan.engine.run.choice import asked, is_choice, laid_out
+from rolloutplan.engine.run.value_text import against, value_text
 from rolloutplan.stats.sequential import pack
 from rolloutplan.stats.verdict import Outcome, Verdict
 
@@ -119,7 +119,7 @@ def append_decision(
         kind=choice or row.kind,
         reason=row.event_reason,
         state=status.reason,
-        note=printable(note[:1024]),
+        note=printable(shortened(note)),
         run=status.run,
         stage=status.stage.name if status.stage else "",
         weight_from=shares[0],
@@ -167,22 +167,6 @@ def bound_of(predicate: Predicate) -> str:
     if predicate.events is not None:
         return f"{words} at {format_confidence(predicate.confidence)}"
     return f"{words} for {format_duration(predicate.for_)}" if predicate.for_ else words
-
-
-def value_text(comparison: Comparison, verdict: Verdict) -> str:
-    """The value in the form of its bound, such as `+6.2%` or `1.8x`."""
-    if verdict.value is None:
-        return verdict.detail if verdict.holds is not None else ""
-    value = verdict.value
-    if isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if comparison.kind == "relative":
-        return f"{value:+.4g}" if abs(value) > 100 else f"{100 * value:+.4g}%"
-    if comparison.kind == "ratio":
-        return f"{value:.4g}x"
-    if comparison.kind == "value" and comparison.text.endswith("%"):
-        return f"{100 * value:.4g}%"
-    return f"{value:+.4g}" if comparison.kind == "absolute" else f"{value:.6g}"
 
 
 def undecided_reason(verdict: Verdict) -> str:
@@ -268,7 +252,7 @@ def describe_evidence(evidence: Evidence) -> str:
         return f"{name} is Undecided ({evidence.why})"
     count = f" over {evidence.samples} samples" if evidence.samples else ""
     holds = evidence.verdict in (Outcome.PROVED, TRIPPED)
-    return f"{name}: {evidence.value} {'' if holds else 'is not '}{evidence.bound}{count}"
+    return f"{name}: {against(evidence.value, evidence.bound, holds=holds)}{count}"
 
 
 def name_words(predicate: str, *, dry_run: bool) -> str:

@@ -19,7 +19,8 @@ from rolloutplan.engine.analysis.measurements import (
     verdict_of,
 )
 from rolloutplan.engine.model.snapshot import Snapshot
-from rolloutplan.engine.run.decision_log import bound_of, span, value_text
+from rolloutplan.engine.run.decision_log import bound_of, span
+from rolloutplan.engine.run.value_text import value_text
 from rolloutplan.stats.verdict import Outcome, Why
 
 

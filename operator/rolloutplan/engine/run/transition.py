@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Unpack
 
 from rolloutplan.api.changes import RunChange, change, change_stage, change_task, change_weights
+from rolloutplan.api.printable import shortened
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import EventReason, HoldReason, Reason, StatusReason
 from rolloutplan.api.stage import Stage
@@ -52,9 +53,11 @@ def transition(
 ) -> Status:
     """The status after a transition: phase, reason and message, further changes, and the decision.
 
+    The note begins with the cause: what does not fit is cut off at its end.
+
     Without a `reason` the status keeps its own. Fails an assertion where the table does not allow the transition.
     """
-    row, before = TRANSITIONS[cause], snapshot.status
+    row, before, note = TRANSITIONS[cause], snapshot.status, shortened(note)
     assert before.phase in row.sources, f"{cause} is not allowed from {before.phase}"
     to = row.target_phase(before)
     new: RunChange = {"message": note, **changes}

@@ -257,14 +257,14 @@ def test_a_list_replaces_what_it_is_a_list_of(lists: Sequence[tuple[str, str, Se
     found = Releases({})
     for namespace, plan, names in lists:
         found.listed(namespace, plan, [entry(name, "RolledBack") for name in names])
-    assert sorted(each.plan for each in found.all()) == left
+    assert sorted(each.plan for each in found.of.get("shop", ())) == left
 
 
 def test_only_what_has_ended_by_a_verdict_counts() -> None:
     found = Releases({})
     words = ("Succeeded", "RolledBack", "Superseded", "Abandoned", "Running", "", "Nonsense")
     found.listed("", "", [entry("a", word, run=run) for run, word in enumerate(words)])
-    assert [each.failed for each in found.all()] == [False, True]
+    assert [each.failed for each in found.of.get("shop", ())] == [False, True]
 
 
 def test_every_namespace_has_to_be_listed() -> None:
@@ -285,4 +285,4 @@ def test_a_release_keeps_the_labels_of_a_plan_that_is_gone() -> None:
     found.listed("", "", [entry("a", "Succeeded")])
     known.clear()
     found.listed("", "", [entry("a", "Succeeded")])
-    assert [each.labels for each in found.all()] == [{"team": "x"}]
+    assert [each.labels for each in found.of.get("shop", ())] == [{"team": "x"}]

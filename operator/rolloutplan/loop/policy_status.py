@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -29,6 +30,8 @@ from rolloutplan.publish.policy_events import HOME, focus_event
 
 EVERY: Final = 10.0
 """Seconds between two looks: in a storm of plans a policy costs one write in this time."""
+REFUSED: Final = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
+"""The answers to an Event after which it is not sent again."""
 GROUPS_SHOWN: Final = 20
 """Groups of plans in a status: a policy may have one for each namespace."""
 
@@ -51,6 +54,7 @@ class PolicyStatuses:
         self._api, self._store, self._releases = api, store, releases
         self._leading, self._apply, self._instance = leading, apply, instance
         self._told: set[tuple[str, datetime]] = set()
+        self._trouble: dict[str, str] = {}
 
     async def run(self) -> None:
         """Look at every policy again and again until cancelled."""
@@ -62,8 +66,11 @@ class PolicyStatuses:
             for name in list(self._store.policy_objects):
                 try:
                     await self._look(name, selected.get(name, Selected()))
+                    self._trouble.pop(name, None)
                 except ApiError as error:
-                    log.warning("the status of a policy could not be written", policy=name, error=str(error))
+                    if self._trouble.get(name) != str(error):  # it is tried again at each look
+                        log.warning("the status of a policy could not be written", policy=name, error=str(error))
+                    self._trouble[name] = str(error)
                 except Exception:
                     log.exception("a policy could not be looked at", policy=name)
 
@@ -83,15 +90,19 @@ class PolicyStatuses:
         shift = view.spec.focus.stability if view.spec else None
         if shift is None or not self._releases.complete:
             return None
-        return failures(self._releases.all(), view.selector, self._store.namespaces, shift.over)
+        return failures(self._releases.of, view.selector, self._store.namespaces, shift.over)
 
     async def _tell(self, raw: Mapping[str, Any], status: PolicyStatus) -> None:
         """Publish the Event of the last shift, also one of which the leader before could not tell."""
         since, uid = status.focus_since, safe_get.text(raw, "metadata", "uid")
         if since is None or (uid, since) in self._told or clock.now() - since > KEPT:
             return
-        event = focus_event(raw, status, since, instance=self._instance)
-        await create_once(self._api, HOME, event)
+        try:
+            await create_once(self._api, HOME, focus_event(raw, status, since, instance=self._instance))
+        except ApiError as error:
+            if error.status in REFUSED:
+                self._told.add((uid, since))
+            raise
         self._told.add((uid, since))
 
 

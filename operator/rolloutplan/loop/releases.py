@@ -5,6 +5,7 @@ The lists come from loop/record_pruning.py, which reads them anyway. Nothing but
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -20,38 +21,42 @@ _FAILED: Final[Mapping[str, bool]] = {RunOutcome.SUCCEEDED: False, RunOutcome.RO
 
 
 class Releases:
-    """The releases of each namespace. The labels of a plan are those in `plans`, and of one that is gone its last."""
+    """The releases of each namespace, the oldest first.
+
+    The labels of a plan are those in `plans`, by namespace and name, and of one that is gone its last ones.
+    """
 
     def __init__(self, plans: Mapping[str, Plan], namespaces: Sequence[str] = ()) -> None:
         self._plans = plans
         self._wanted = frozenset(namespaces) or frozenset({""})
         self._listed: set[str] = set()
-        self._known: dict[str, tuple[Release, ...]] = {}
+        self.of: dict[str, tuple[Release, ...]] = {}
+        """By namespace."""
 
     @property
     def complete(self) -> bool:
         """Whether all records have been listed once."""
         return self._listed >= self._wanted
 
-    def all(self) -> Iterable[Release]:
-        return (each for known in self._known.values() for each in known)
-
-    def listed(self, namespace: str, plan: str, entries: Sequence[Entry]) -> None:
-        """Take the records of a namespace (empty: all), of one plan or of all, for all there are."""
-        labels = {(each.namespace, each.plan): each.labels for each in self.all()}
-        views = ((known.view, known.labels.plan) for known in self._plans.values())
-        labels |= {(view.namespace, plan_label(view.name)): own for view, own in views}
-        found: dict[str, list[Release]] = {
-            home: [each for each in known if plan and each.plan != plan]
-            for home, known in self._known.items()
-            if namespace in ("", home)
-        }
+    def listed(self, namespace: str, plan: str, entries: Iterable[Entry]) -> None:
+        """Take the records of a namespace (empty: all), of the plan with this label (empty: all), for all there are."""
+        found = defaultdict[str, list[Entry]](list)
         for entry in entries:
-            if (failed := _FAILED.get(entry.outcome)) is not None:
-                own = labels.get((entry.namespace, entry.plan), {})
-                release = Release(entry.namespace, entry.plan, *entry.age_order, failed, own)
-                found.setdefault(entry.namespace, []).append(release)
-        for home, releases in found.items():
-            self._known[home] = tuple(sorted(releases, key=lambda each: (each.began, each.run))[-KEPT:])
+            found[entry.namespace].append(entry)
+        labels = {
+            (known.view.namespace, plan_label(known.view.name)): known.labels.plan for known in self._plans.values()
+        }
+        for home in {namespace} if namespace else {*self.of, *found}:
+            before = self.of.get(home, ())
+            last = {each.plan: each.labels for each in before}
+            stay = (each for each in before if plan and each.plan != plan)
+            new = (
+                Release(
+                    home, each.plan, *each.age_order, failed, labels.get((home, each.plan), last.get(each.plan, {}))
+                )
+                for each in found[home]
+                if (failed := _FAILED.get(each.outcome)) is not None
+            )
+            self.of[home] = tuple(sorted((*stay, *new), key=lambda each: (each.began, each.run))[-KEPT:])
         if not plan:
             self._listed.add(namespace)

@@ -5,14 +5,14 @@ A policy that has shifted goes back at half of its bound, so that one release mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from rolloutplan.api.focus import Shift
 from rolloutplan.api.policy import Selector
-from rolloutplan.engine.model.policy_view import Labels
-from rolloutplan.engine.policy.policies import selects
+from rolloutplan.engine.policy.policies import selects_in
 
 
 class Release(NamedTuple):
@@ -29,16 +29,22 @@ class Release(NamedTuple):
 
 
 def failures(
-    releases: Iterable[Release], selector: Selector, namespaces: Mapping[str, Mapping[str, str]], over: int
+    releases: Mapping[str, Sequence[Release]],
+    selector: Selector,
+    namespaces: Mapping[str, Mapping[str, str]],
+    over: int,
 ) -> int:
-    """How many of the last `over` releases of the selected plans failed; `namespaces` has the labels of each."""
-    chosen = (
-        each
-        for each in releases
-        if selects(selector, each.namespace, Labels(each.labels, namespaces.get(each.namespace)))
-    )
-    last = sorted(chosen, key=lambda each: (each.began, each.namespace, each.plan, each.run), reverse=True)[:over]
-    return sum(each.failed for each in last)
+    """How many of the last `over` releases of the selected plans failed.
+
+    `releases` has those of each namespace, the oldest first, and `namespaces` its labels, as far as they are known.
+    """
+    last: list[Release] = []
+    for namespace, known in releases.items():
+        if selects_in(selector, namespace, namespaces.get(namespace)):
+            chosen = (each for each in reversed(known) if selector.match_labels.items() <= each.labels.items())
+            last += islice(chosen, over)
+    last.sort(key=lambda each: (each.began, each.namespace, each.plan, each.run), reverse=True)
+    return sum(each.failed for each in last[:over])
 
 
 def is_unstable(shift: Shift, failed: int, *, shifted: bool) -> bool:

@@ -52,14 +52,9 @@ _LABELS_UNKNOWN: Final = (
 )
 
 
-def selects(selector: Selector, namespace: str, labels: Labels) -> bool:
-    """Whether a policy selects a plan of this namespace that is not running, as far as its labels are known."""
-    around = (labels.namespace,) if labels.namespace is not None else ()
-    return (
-        _names(selector, namespace)
-        and _any_has((labels.plan,), selector.match_labels)
-        and (not selector.namespace_labels or _any_has(around, selector.namespace_labels))
-    )
+def selects_in(selector: Selector, namespace: str, labels: Mapping[str, str] | None) -> bool:
+    """Whether a policy selects plans of a namespace with these labels, as far as they are known."""
+    return _names(selector, namespace) and selector.namespace_labels.items() <= (labels or {}).items()
 
 
 def _names(selector: Selector, namespace: str) -> bool:

@@ -147,6 +147,14 @@ def serve(
             " *.monitoring.svc; may be repeated (default: none)",
         ),
     ] = None,
+    notifier_hosts: Annotated[
+        Names,
+        typer.Option(
+            metavar="HOST,...",
+            help="hosts that Notifiers of a namespace may point to, as hooks.slack.com or *.shop.svc;"
+            " may be repeated (default: none)",
+        ),
+    ] = None,
     records_kept: Annotated[
         int,
         typer.Option(
@@ -167,15 +175,17 @@ def serve(
         Path,
         typer.Option(
             metavar="DIRECTORY",
-            help=f"where the credential files of ClusterMetricSources are (default: {CREDENTIALS})",
+            help=f"where the credential files of metric sources and notifiers are (default: {CREDENTIALS})",
         ),
     ] = CREDENTIALS,
 ) -> int:
     """Without --jobs and --scaling, plans may move weights and nothing else."""
-    try:
-        hosts = SourceHosts.read(host for given in source_hosts or () for host in given.split(",") if host)
-    except ValueError as error:
-        return fail(f"--source-hosts: {error}", 2)
+    hosts: dict[str, SourceHosts] = {}
+    for option, given in (("--source-hosts", source_hosts), ("--notifier-hosts", notifier_hosts)):
+        try:
+            hosts[option] = SourceHosts.read(host for each in given or () for host in each.split(",") if host)
+        except ValueError as error:
+            return fail(f"{option}: {error}", 2)
     set_up(log_level)
     options = Options(
         namespaces=tuple(namespace or ()),
@@ -197,7 +207,8 @@ def serve(
         ),
         unserved=frozenset() if namespace else frozenset({*SYSTEM_NAMESPACES, *(exclude_namespace or ())}),
         source_ceilings=Ceilings(max_source_timeout, max_source_concurrency),
-        source_hosts=hosts,
+        source_hosts=hosts["--source-hosts"],
+        notifier_hosts=hosts["--notifier-hosts"],
         records=Retention(records_kept, records_max_age),
         credentials=credentials_dir,
     )

@@ -83,7 +83,7 @@ from rolloutplan.engine.model.effects import (
 )
 from rolloutplan.engine.model.queries import CountQuestion
 from rolloutplan.engine.model.routes import UnusableError, holds, owner_of, select_rules
-from rolloutplan.engine.model.sinks import RECORDS
+from rolloutplan.engine.model.sinks import RECORDS, cursors
 from rolloutplan.engine.model.snapshot import (
     FAULT,
     NO_EFFECT,
@@ -598,7 +598,7 @@ class PlanRun:
         if status is None or not self._may_start(STATUS, snapshot.now):
             return
         look = (self.looked_at or status.last_look) if status.phase in RUNNING else None
-        sent = {**status.published_through, **self._published}
+        sent = cursors(status.published_through, self._published)
         status = change(status, published_through=sent, last_look=look)
         patch = status_patch(facts.raw_status, status)
         if not is_look_alone(patch):
@@ -714,11 +714,16 @@ class PlanRun:
 
     def _publish_effects(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
         """The next decision for each sink, of those recorded in the API server."""
-        for sink, through in self._published.items():
-            key = Key("publication", sink)
-            decision = next((each for each in facts.status.decisions if each.seq > through), None)
+        for sink in facts.sinks:
+            key, through = (
+                Key("notification" if sink.own_status else "publication", sink.name),
+                self._published.get(sink.name),
+            )
+            decision = next(
+                (each for each in facts.status.decisions if through is not None and each.seq > through), None
+            )
             if decision is not None and self._may_start(key, snapshot.now):
-                yield self._start(key, Publish(sink, decision), snapshot)
+                yield self._start(key, Publish(sink.name, decision), snapshot)
         if self._clock_words:
             notice = Decision(
                 seq=snapshot.status.seq,

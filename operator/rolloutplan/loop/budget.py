@@ -29,15 +29,15 @@ OVER: Final = (
     " have ended, or write smaller ones"
 )
 MAX_SHARED: Final = 256
-"""PredicateTemplates and MetricSources of a namespace together: more than one for each of the plans that run there."""
+"""PredicateTemplates, MetricSources and Notifiers of a namespace together: more than one for each plan that runs."""
 MAX_SHARED_BYTES: Final = 512 * KIB
 """Of their specs: as many of 2 KiB, or eight of the largest sources."""
 MAX_SHARED_TOTAL: Final = 2048 * KIB
 """Of the specs of those of all namespaces: a thousand of 2 KiB."""
 SHARED_OVER: Final = (
-    f"spec: it does not fit beside the other PredicateTemplates and MetricSources of this namespace: at most"
+    f"spec: it does not fit beside the other PredicateTemplates, MetricSources and Notifiers of this namespace: at most"
     f" {MAX_SHARED} with {kib(MAX_SHARED_BYTES)} together, and no more than is left free of {kib(MAX_SHARED_TOTAL)} for"
-    " all namespaces, are read; delete those that no plan names"
+    " all namespaces, are read; delete those that nobody needs"
 )
 
 
@@ -287,5 +287,5 @@ class Budget:
 
 
 def shared_budget() -> Budget:
-    """Make the budget of PredicateTemplates and MetricSources."""
+    """Make the budget of PredicateTemplates, MetricSources and Notifiers."""
     return Budget(Limits(MAX_SHARED, MAX_SHARED_BYTES, MAX_SHARED_TOTAL))

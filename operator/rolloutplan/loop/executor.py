@@ -91,6 +91,8 @@ log = structlog.stdlib.get_logger("rolloutplan")
 class Executor:
     """Carries out each kind of work.
 
+    `sink` returns the sink of a plan of a namespace by its name; None where it is gone.
+
     `apply` gets every object in an answer, `remove` the kind, namespace and name of an object that is gone.
     `count_delay` returns for how many seconds a plan delays its count queries, `look_delay` for how many it delays the
     record of a look. `still_wanted` tells whether a Job or a scaling is still the current task of its plan, and whether
@@ -103,7 +105,7 @@ class Executor:
         store: Store,
         sources: Sources,
         metrics: Metrics,
-        sinks: Mapping[str, DecisionSink],
+        sink: Callable[[str, str], DecisionSink | None],
         *,
         apply: ApplyObject,
         remove: RemoveObject,
@@ -111,7 +113,7 @@ class Executor:
         look_delay: Callable[[str], float],
         still_wanted: Callable[[Effect], bool],
     ) -> None:
-        self._client, self._store, self._sources, self._metrics, self._sinks = client, store, sources, metrics, sinks
+        self._client, self._store, self._sources, self._metrics, self._sink = client, store, sources, metrics, sink
         self._apply, self._remove, self._count_delay, self._look_delay = apply, remove, count_delay, look_delay
         self._still_wanted = still_wanted
         self._rights = Rights()
@@ -246,7 +248,9 @@ class Executor:
         return await scale.to(client, namespace, work, now(), lambda: self._still_wanted(effect))
 
     async def _publish(self, effect: Effect, work: Publish) -> None:
-        await self._sinks[work.sink].publish(effect.snapshot, work.decision, recorded=work.recorded)
+        sink = self._sink(effect.snapshot.plan.namespace, work.sink)
+        if sink is not None:
+            await sink.publish(effect.snapshot, work.decision, recorded=work.recorded)
 
     # ---- reading -------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from rolloutplan.cluster.lease import Elector
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.limiter import Priority
+from rolloutplan.loop.notifier_status import NotifierStatuses
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.policy_status import PolicyStatuses
 from rolloutplan.loop.reconcile import Reconciler
@@ -36,13 +37,14 @@ from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
 from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.publish.notifications import Notifications
 from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.telemetry.port import Port, raise_file_limit
 
 WATCHED = (
-    paths.PLANS, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES,
-    paths.POLICIES, paths.TEMPLATES, paths.CLUSTER_TEMPLATES, paths.ROUTE_KINDS, paths.NAMESPACES,
+    paths.PLANS, paths.DEPLOYMENTS, paths.SOURCES, paths.CLUSTER_SOURCES, paths.TEMPLATES, paths.CLUSTER_TEMPLATES,
+    paths.POLICIES, paths.ROUTE_KINDS, paths.NOTIFIERS, paths.CLUSTER_NOTIFIERS, paths.NAMESPACES,
 )  # fmt: skip
 LEASE_TIMEOUT = 3.0
 UNAUTHENTICATED = (
@@ -86,17 +88,8 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.callback(metrics.close)
     api = await closing.enter_async_context(_api(metrics))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
-    access = Access(options.source_hosts, await _api_hosts(), options.credentials)
-    sources = Sources(metrics.count_source_request, metrics.count_limit, options.source_ceilings, access)
-    closing.callback(sources.close)
-    store = Store(
-        options.source_hosts,
-        grants=options.grants,
-        unserved=options.unserved,
-        authenticated_commands=options.authenticated_commands,
-        loading=True,
-    )
-    reconciler = Reconciler(api, store, sources, metrics, instance=options.identity)
+    reconciler = await _reconciler(api, metrics, options, closing)
+    store = reconciler.store
     metrics.set_plan_counter(store.phases, reconciler.failing, reconciler.oldest_look, store.owners)
     metrics.set_budget(reconciler.store.budget.totals)
     synced = asyncio.Event()
@@ -159,6 +152,25 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     return turning
 
 
+async def _reconciler(api: Api, metrics: Metrics, options: Options, closing: AsyncExitStack) -> Reconciler:
+    """The host of all runs, with what it asks and what it tells."""
+    api_hosts = await _api_hosts()
+    asks = Access(options.source_hosts, api_hosts, options.credentials)
+    sources = Sources(metrics.count_source_request, metrics.count_limit, options.source_ceilings, asks)
+    closing.callback(sources.close)
+    tells = Access(options.notifier_hosts, api_hosts, options.credentials)
+    store = Store(
+        options.source_hosts,
+        options.notifier_hosts,
+        grants=options.grants,
+        unserved=options.unserved,
+        authenticated_commands=options.authenticated_commands,
+        loading=True,
+    )
+    notifications = Notifications(tells, metrics.count_notification)
+    return Reconciler(api, store, sources, metrics, instance=options.identity, notifications=notifications)
+
+
 def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> tuple[EndpointWatch, RouteWatch]:
     """The watches of what plans name, and of nothing else."""
     store = reconciler.store
@@ -173,7 +185,7 @@ def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> 
 def _housekeeping(
     api: Api, reconciler: Reconciler, elector: Elector, options: Options
 ) -> tuple[Coroutine[Any, Any, None], ...]:
-    """What else a leader does: the statuses of RouteKinds and policies, and the end of old records."""
+    """What else a leader does: the statuses of RouteKinds, policies and notifiers, and the end of old records."""
     store, namespaces = reconciler.store, options.namespaces
 
     def leading() -> bool:
@@ -195,12 +207,22 @@ def _housekeeping(
         instance=options.identity,
     )
 
+    notifiers = NotifierStatuses(
+        reconciler.client(Priority.LOOKS),
+        store.notifiers,
+        reconciler.notifications,
+        leading=leading,
+        apply=reconciler.apply,
+    )
+    reconciler.notifiers_changed = reconciler.notifications.changed = notifiers.changed
+
     def led() -> None:
         kinds.changed()
         pruning.led()
+        notifiers.changed()
 
     reconciler.led = led
-    return kinds.run(), pruning.run(), policies.run()
+    return kinds.run(), pruning.run(), policies.run(), notifiers.run()
 
 
 async def _serve(closing: AsyncExitStack, port: Port, number: int) -> None:

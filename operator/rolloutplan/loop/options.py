@@ -36,7 +36,9 @@ class Options:
     """The most that MetricSources may have."""
     source_hosts: SourceHosts = NO_HOSTS
     """Where namespaced metric sources may point."""
+    notifier_hosts: SourceHosts = NO_HOSTS
+    """Where namespaced notifiers may point."""
     records: Retention = field(default_factory=Retention)
     """Which records of runs are kept."""
     credentials: Path = CREDENTIALS
-    """The directory of the credential files that metric sources name."""
+    """The directory of the credential files that metric sources and notifiers name."""

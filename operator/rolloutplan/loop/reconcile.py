@@ -28,14 +28,17 @@ from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.executor import Executor
 from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Priority, RequestLimiter
+from rolloutplan.loop.notifiers import KINDS as NOTIFIERS
 from rolloutplan.loop.routers import Trouble
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
 from rolloutplan.loop.versions import Id, Listing
+from rolloutplan.metrics.access import NOWHERE
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.base import DecisionSink, view_of
 from rolloutplan.publish.events import EventSink
+from rolloutplan.publish.notifications import Notifications
 from rolloutplan.publish.object_events import ObjectEventSink
 from rolloutplan.publish.records import RecordSink
 from rolloutplan.telemetry.metrics import Metrics
@@ -62,7 +65,16 @@ log = structlog.stdlib.get_logger("rolloutplan")
 class Reconciler:
     """Drives the run of each plan while it leads. A follower only stores what the watches deliver."""
 
-    def __init__(self, api: Api, store: Store, sources: Sources, metrics: Metrics, *, instance: str) -> None:
+    def __init__(
+        self,
+        api: Api,
+        store: Store,
+        sources: Sources,
+        metrics: Metrics,
+        *,
+        instance: str,
+        notifications: Notifications | None = None,
+    ) -> None:
         self.store = store
         self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
         self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
@@ -73,13 +85,14 @@ class Reconciler:
             ObjectEventSink(self.client(Priority.OBJECT_EVENTS), instance=instance),
         )
         self._sinks = {sink.name: sink for sink in sinks}
+        self.notifications = notifications or Notifications(NOWHERE)
         store.sinks = tuple(view_of(sink) for sink in self._sinks.values())
         self._executor = Executor(
             self.client,
             store,
             sources,
             metrics,
-            self._sinks,
+            self._sink,
             apply=self.apply,
             remove=self.remove,
             count_delay=self._count_delay,
@@ -90,6 +103,8 @@ class Reconciler:
         """Called with the namespace and the name of a plan when a run of it has ended, or when it is gone."""
         self.led: Callable[[], None] = lambda: None
         """Called when this replica begins to lead."""
+        self.notifiers_changed: Callable[[], None] = lambda: None
+        """Called when a Notifier or a ClusterNotifier has changed."""
         self._epoch: int | None = None
         self._led_since = now()
         self._runs: dict[str, PlanRun] = {}
@@ -106,6 +121,13 @@ class Reconciler:
 
     def _ended(self, namespace: str, plan: str) -> None:
         self.run_ended(namespace, plan)
+
+    def _sink(self, namespace: str, name: str) -> DecisionSink | None:
+        """Return a sink of the plans of a namespace: one of all plans, or that of a notifier."""
+        if (found := self._sinks.get(name)) is not None:
+            return found
+        notifier = self.store.notifiers.of_sink(namespace, name)
+        return self.notifications.sink(notifier) if notifier is not None else None
 
     def failing(self) -> int:
         """Return the number of plans on which the operator itself fails; 0 while it does not lead."""
@@ -188,7 +210,8 @@ class Reconciler:
 
     async def _fetch(self, ident: Id) -> None:
         kind, namespace, name = ident
-        others = {each.resource: each for each in (paths.PLANS, paths.DEPLOYMENTS, paths.TEMPLATES, paths.SOURCES)}
+        watched = (paths.PLANS, paths.DEPLOYMENTS, paths.TEMPLATES, paths.SOURCES, paths.NOTIFIERS)
+        others = {each.resource: each for each in watched}
         resource = others.get(kind) or self.store.kinds.served(kind)
         chosen = f"metadata.name={name}"  # a list of one: the operator may list every kind that it watches
         while True:
@@ -262,6 +285,9 @@ class Reconciler:
             used = {source.key for source in self.store.sources.values()}
             self._sources.keep(used)
             self._metrics.keep_sources({key.title for key in used})
+        if kind in NOTIFIERS:
+            self._metrics.keep_notifiers({each.title for each in self.store.notifiers})
+            self.notifiers_changed()
         for key in affected:
             self.schedule.soon(key)
 

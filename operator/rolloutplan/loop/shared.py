@@ -1,4 +1,4 @@
-"""Templates and metric sources, as the plans that name them see them.
+"""Templates, metric sources and notifiers, as the plans that name them, or that they select, see them.
 
 Objects come from loop/store.py. What a namespace may create in addition to its plans is kept in a budget of its own:
 what has no place there has no spec, and says why.
@@ -21,6 +21,8 @@ from rolloutplan.api.template import read_template
 from rolloutplan.cluster import paths
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.loop.budget import SHARED_OVER, Budget, Entry, shared_budget
+from rolloutplan.loop.notifiers import KINDS as NOTIFIERS
+from rolloutplan.loop.notifiers import Notifiers
 from rolloutplan.loop.versions import Id
 from rolloutplan.metrics.access import NO_HOSTS, SourceHosts
 from rolloutplan.metrics.objects import SourceObject, admitted, choose_source, kept_kind, read_source, source_name
@@ -30,7 +32,7 @@ SOURCES: Final = paths.SOURCES.resource
 CLUSTER_SOURCES: Final = paths.CLUSTER_SOURCES.resource
 TEMPLATES: Final = paths.TEMPLATES.resource
 ALL_TEMPLATES: Final = frozenset({TEMPLATES, paths.CLUSTER_TEMPLATES.resource})
-_OF_NAMESPACES: Final = frozenset({TEMPLATES, SOURCES})
+_OF_NAMESPACES: Final = frozenset({TEMPLATES, SOURCES, paths.NOTIFIERS.resource})
 
 
 class Change(NamedTuple):
@@ -44,12 +46,13 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class SharedObjects:
-    """The templates and the metric sources of all namespaces, and of the cluster."""
+    """The templates, the metric sources and the notifiers of all namespaces, and of the cluster."""
 
     hosts: SourceHosts = NO_HOSTS
     """Where namespaced metric sources may point."""
     sources: dict[Id, SourceObject] = field(default_factory=dict)
     templates: dict[Id, Template] = field(default_factory=dict)
+    notifiers: Notifiers = field(default_factory=Notifiers)
     budget: Budget = field(default_factory=shared_budget)
     """Those of namespaces; their keys are kind, namespace and name."""
 
@@ -67,6 +70,8 @@ class SharedObjects:
         """Forget an object that is gone."""
         self.templates.pop(ident, None)
         self.sources.pop(ident, None)
+        if ident[0] in NOTIFIERS:
+            self.notifiers.remove(ident)
         moved = frozenset[str]()
         if ident[0] in _OF_NAMESPACES:
             moved = self.budget.put("/".join(ident), ident[1], None)
@@ -91,6 +96,8 @@ class SharedObjects:
     def _read(self, ident: Id, raw: Mapping[str, Any]) -> None:
         if ident[0] in ALL_TEMPLATES:
             self.templates[ident] = _template(ident[0], raw)
+        elif ident[0] in NOTIFIERS:
+            self.notifiers.put(ident, raw)
         else:
             self.sources[ident] = read_source(ident[0], raw, hosts=self.hosts)
 

@@ -49,6 +49,7 @@ from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kep
 from rolloutplan.loop.budget import OVER, Budget, Entry
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
+from rolloutplan.loop.notifiers import Notifiers
 from rolloutplan.loop.plan_routes import by_object, kept_kinds, named_routes, other_kinds, route_idents, router_problems
 from rolloutplan.loop.route_objects import RouteObjects
 from rolloutplan.loop.routers import Routers, Trouble
@@ -104,6 +105,8 @@ class Selected:
 class Store:
     source_hosts: SourceHosts = NO_HOSTS
     """Where namespaced metric sources may point."""
+    notifier_hosts: SourceHosts = NO_HOSTS
+    """Where namespaced notifiers may point."""
     plans: dict[str, Plan] = field(default_factory=dict)
     workloads: dict[tuple[str, str], WorkloadView] = field(default_factory=dict)
     policies: dict[str, PolicyView] = field(default_factory=dict)
@@ -129,12 +132,12 @@ class Store:
     """Called when a RouteKind has changed."""
     grants: Grants = field(default_factory=Grants)
     sinks: tuple[SinkView, ...] = ()
-    """To which the decisions of every plan are published."""
+    """To which the decisions of every plan are published. Those of notifiers come in addition."""
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
     budget: Budget = field(default_factory=Budget)
     _shared: SharedObjects = field(default_factory=SharedObjects)
-    """The templates and the metric sources."""
+    """The templates, the metric sources and the notifiers."""
     _uses: Uses = field(default_factory=Uses)
     """The objects that each plan depends on."""
     fetch: Callable[[Id], None] | None = None
@@ -157,13 +160,18 @@ class Store:
     """The objects of which the plans in `_conflicts` claim a part."""
 
     def __post_init__(self) -> None:
-        self._shared.hosts = self.source_hosts
+        self._shared.hosts, self.notifiers.hosts = self.source_hosts, self.notifier_hosts
         self._objects.names_service = self._is_named
 
     @property
     def sources(self) -> Mapping[Id, SourceObject]:
         """The metric sources."""
         return self._shared.sources
+
+    @property
+    def notifiers(self) -> Notifiers:
+        """The notifiers."""
+        return self._shared.notifiers
 
     @property
     def templates(self) -> Mapping[Id, Template]:
@@ -727,7 +735,7 @@ class Store:
             unread_routes=self.unread_routes(plan),
             routers=router_problems(plan, self.kinds, self.routers),
             own_kinds=self.kinds.own(route.kind for route in named_routes(plan)),
-            sinks=self.sinks,
+            sinks=(*self.sinks, *self.notifiers.sinks(view)),
         )
 
     def route_conflicts(self, plan: Plan) -> tuple[RouteConflict, ...]:

@@ -39,7 +39,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization, read_config
 from rolloutplan.cluster.decoding import Stream, decode_list
-from rolloutplan.cluster.paths import NAMESPACES, ROUTE_KINDS, Kind, path
+from rolloutplan.cluster.paths import CLUSTER_NOTIFIERS, NAMESPACES, NOTIFIERS, ROUTE_KINDS, Kind, path
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
 
 ApplyObject = Callable[[str, str | None, Raw], None]
@@ -55,7 +55,7 @@ PROBE_WITHIN: Final = 5.0
 PROBES_AT_ONCE: Final = 10
 STREAM_ENDS_AFTER: Final = 20
 """Seconds after which the API server ends a stream and kopf continues from the newest version that it received. For
-eight kinds that is less than one request in two seconds, answered from the API server's memory."""
+eleven kinds that is about one request in two seconds, answered from the API server's memory."""
 STREAM_HANGS_AFTER: Final = 25.0
 """Seconds after which a stream that the API server has not ended counts as hung. Only this stream is opened again,
 without a list. Behind a dead connection that seems alive, a freeze or changed weights may stay unseen for this long."""
@@ -69,6 +69,8 @@ FIRST_WITHIN: Final = 5.0
 """Seconds for which the other lists wait for that of plans at the start; then what plans name is read once more."""
 CHUNK: Final = 25
 """Objects in one answer to a list. Each may have 1.5 MiB, and the whole answer is in memory before it is decoded."""
+_DISPENSABLE: Final = frozenset({NAMESPACES, ROUTE_KINDS, NOTIFIERS, CLUSTER_NOTIFIERS})
+"""Kinds without which every operator works: forbidden, they count as not installed."""
 _RESTART_DELAYS: Final = (0.2, 1.0, 2.0, 3.0)
 _STABLE_AFTER: Final = 60.0
 
@@ -116,7 +118,7 @@ class Watch:
     in it is gone. It is called once for each namespace in `namespaces` (once with None where there are none, and for
     kinds without a namespace), and again whenever a stream had to start over. A kind that is not installed is listed as
     empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed;
-    Namespaces and RouteKinds are, for every operator.
+    Namespaces, RouteKinds and notifiers are, for every operator.
     """
 
     def __init__(
@@ -309,7 +311,7 @@ class Watch:
 
     def _is_optional(self, target: WatchTarget) -> bool:
         """Whether the operator works without this kind. Without Namespaces, policies by their labels block."""
-        return target.kind in (NAMESPACES, ROUTE_KINDS) or (bool(self._namespaces) and not target.kind.namespaced)
+        return target.kind in _DISPENSABLE or (bool(self._namespaces) and not target.kind.namespaced)
 
     # ---- kopf ------------------------------------------------------------------------------------
 

@@ -18,6 +18,21 @@ CREDENTIALS: Final = Path("/etc/rolloutplan/credentials")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+class Told(NamedTuple):
+    """How messages call what has an address."""
+
+    kind: str
+    """The kind of object that may have credentials."""
+    field: str
+    """The field of its spec with the address."""
+    option: str
+    """What the operator is told of hosts."""
+
+
+SOURCE_TOLD: Final = Told("ClusterMetricSource", "prometheus.url", "--source-hosts (sourceHosts of the chart)")
+NOTIFIER_TOLD: Final = Told("ClusterNotifier", "webhook.url", "--notifier-hosts (notifiers.hosts of the chart)")
+
+
 class Place(NamedTuple):
     """A host, in one of its spellings, and a port; None where any is meant."""
 
@@ -36,7 +51,7 @@ class Place(NamedTuple):
 
 
 class SourceHosts(NamedTuple):
-    """The hosts that a namespaced MetricSource may point to."""
+    """The hosts that a namespaced MetricSource, or Notifier, may point to."""
 
     places: frozenset[Place] = frozenset()
     suffixes: frozenset[Place] = frozenset()

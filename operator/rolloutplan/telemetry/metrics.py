@@ -116,6 +116,16 @@ class Metrics:
             registry=registry,
             buckets=_ANSWERED,
         )
+        self._notifications = Counter(
+            "rolloutplan_notifications",
+            "Decisions for webhooks: delivered, failed (an attempt), given_up.",
+            ("notifier", "result"),
+            registry=registry,
+        )
+        self._notifiers: frozenset[str] = frozenset()
+        """The notifiers that exist."""
+        self._notified: set[str] = set()
+        """The notifiers that have series."""
         self._leader = Gauge("rolloutplan_leader", "Whether this replica leads.", registry=registry)
         self._epoch = Gauge(
             "rolloutplan_epoch", "The epoch in which this replica leads, or led last.", registry=registry
@@ -140,6 +150,20 @@ class Metrics:
         at a run, None where this replica does not lead, and namespace, name and owner of each plan that has an owner.
         """
         self._plans, self._failing, self._oldest_look, self._owners = plans, failing, oldest_look, owners
+
+    def keep_notifiers(self, notifiers: Collection[str]) -> None:
+        """Drop the series of all notifiers but these, named as in `count_notification`."""
+        self._notifiers = frozenset(notifiers)
+        for gone in self._notified - self._notifiers - {OTHER}:
+            self._notifications.remove_by_labels({"notifier": gone})
+            self._notified.discard(gone)
+
+    def count_notification(self, notifier: str, result: str) -> None:
+        """Count what came of sending a decision to a notifier, `namespace/name` or the name of that of the cluster."""
+        is_one_more = notifier not in self._notified and len(self._notified) >= MOST_SOURCES
+        label = OTHER if notifier not in self._notifiers or is_one_more else notifier
+        self._notified.add(label)
+        self._notifications.labels(label, result).inc()
 
     def keep_sources(self, sources: Collection[str]) -> None:
         """Drop the series of all metric sources but these, named as in `count_source_request`."""

@@ -11,7 +11,7 @@ import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
-from rolloutplan.metrics.access import Access, Place
+from rolloutplan.metrics.access import SOURCE_TOLD, Access, Place, Told
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -33,7 +33,8 @@ class AddressError(OSError):
 class Guard:
     """Checks each address of the host of one source, before a connection to it. Any thread may use it."""
 
-    def __init__(self, access: Access, place: Place) -> None:
+    def __init__(self, access: Access, place: Place, told: Told = SOURCE_TOLD) -> None:
+        self._told = told
         self._named = access.hosts.name(place)
         self._place = place
         self._api_server = access.api_server
@@ -44,10 +45,10 @@ class Guard:
         kind = self._kind(found)
         if not kind or (self._named and _is_literal(host, found)):
             return
-        fix = "point prometheus.url elsewhere, or have the operator's --source-hosts (sourceHosts of the chart) name"
+        fix = f"point {self._told.field} elsewhere, or have the operator's {self._told.option} name"
         if host == str(found):
             raise AddressError(f"{host} is {kind}: {fix} {self._place}")
-        raise AddressError(f"{host} leads to {kind}: {fix} the address, and write the address in prometheus.url")
+        raise AddressError(f"{host} leads to {kind}: {fix} the address, and write the address in {self._told.field}")
 
     def _kind(self, address: Address) -> str:
         """What the address is, where sources may not point to it; else empty."""

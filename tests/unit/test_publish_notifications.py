@@ -1,0 +1,353 @@
+"""Webhooks of notifiers: what they get, and what follows when they are slow, dead, flaky, or answer with a redirect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolloutplan.api.status import Decision, Status
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import ApiError
+from rolloutplan.engine.model.snapshot import Snapshot
+from rolloutplan.metrics.access import Access, SourceHosts
+from rolloutplan.publish.notifications import LONGEST_RETRY_AFTER, PAUSED, Notifications
+from rolloutplan.publish.notifiers import NotifierObject, read_notifier_object
+from tests.answering import HttpServer
+from tests.unit.test_publish_formats import TRIPPED, UID, VIEW
+
+NOW = TRIPPED.at + timedelta(seconds=1)
+HERE = SourceHosts.read(["127.0.0.1", "localhost"])
+
+
+@dataclass
+class Receiver:
+    """A webhook: answers with `status`, and keeps what it got."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b"ok"
+    hangs: threading.Event | None = None
+    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    got: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
+    sent: int = 0
+    """Bytes of its answers that went out."""
+    url: str = ""
+
+    @contextmanager
+    def serving(self) -> Iterator[Receiver]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.got.append((self.path, dict(self.headers), content))
+                receiver.arrived.release()
+                if receiver.hangs is not None:
+                    receiver.hangs.wait(30)
+                self.send_response(receiver.status)
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(receiver.body)))
+                self.end_headers()
+                for start in range(0, len(receiver.body), 1 << 16):
+                    receiver.sent += self.wfile.write(receiver.body[start : start + (1 << 16)])
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with HttpServer(Handler) as http:
+            self.url = http.url
+            try:
+                yield self
+            finally:
+                if self.hangs is not None:
+                    self.hangs.set()
+
+
+def notifier(url: str, *, name: str = "team", namespace: str = "shop", **more: Any) -> NotifierObject:
+    raw = {
+        "metadata": {"namespace": namespace, "name": name, "uid": f"u-{name}", "generation": 1},
+        "spec": {"webhook": {"url": url}, **more},
+    }
+    kind = paths.NOTIFIERS if namespace else paths.CLUSTER_NOTIFIERS
+    found = read_notifier_object(kind, raw, hosts=HERE)
+    assert found.spec is not None, found.problem
+    return found
+
+
+class Sending:
+    """The sinks, with the counts of what came of decisions, and a clock of the plan."""
+
+    def __init__(self, hosts: SourceHosts = HERE, credentials: Path = Path("/nowhere")) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.shared = Notifications(Access(hosts, (), credentials), self._count)
+
+    def _count(self, title: str, result: str) -> None:
+        self.counts[title, result] += 1
+
+    async def send(
+        self, to: NotifierObject, decision: Decision = TRIPPED, now: datetime = NOW, *, recorded: bool = True
+    ) -> None:
+        status = Status(revert="kubectl patch httproute checkout")
+        snapshot = Snapshot(plan=VIEW, status=status, now=now)
+        await self.shared.sink(to).publish(snapshot, decision, recorded=recorded)
+
+    def send_now(self, to: NotifierObject, decision: Decision = TRIPPED, now: datetime = NOW) -> None:
+        asyncio.run(self.send(to, decision, now))
+
+
+def test_a_webhook_gets_the_decision_with_a_key_that_repeats() -> None:
+    sending = Sending()
+    with Receiver().serving() as receiver:
+        to = notifier(f"{receiver.url}/hook?a=b%2Fc", headers={"X-Team": "shop"})
+        sending.send_now(to)
+        sending.send_now(to)
+    (path, headers, content), again = receiver.got
+    assert path == "/hook?a=b%2Fc"
+    assert headers["Idempotency-Key"] == again[1]["Idempotency-Key"] == f"{UID}/17"
+    assert (headers["Content-Type"], headers["X-Team"]) == ("application/json", "shop")
+    assert json.loads(content)["decision"]["reason"] == "RollbackStarted"
+    assert json.loads(content)["undo"] == "kubectl patch httproute checkout"
+    assert sending.counts == {("shop/team", "delivered"): 2}
+
+
+def test_what_a_notifier_does_not_take_is_not_sent() -> None:
+    sending = Sending()
+    with Receiver().serving() as receiver:
+        sending.send_now(notifier(receiver.url, decisions={"reasons": ["Succeeded"]}))
+    assert not receiver.got
+    assert not sending.counts
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
+def test_what_may_be_taken_later_is_sent_again(status: int) -> None:
+    sending = Sending()
+    with Receiver(status=status).serving() as receiver, pytest.raises(ApiError) as error:
+        sending.send_now(notifier(receiver.url))
+    assert error.value.status == status
+    assert f'the webhook answers {status}, and says "ok"' in error.value.message
+    assert sending.counts == {("shop/team", "failed"): 1}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
+def test_what_is_refused_for_good_is_given_up_and_counted(status: int) -> None:
+    sending = Sending()
+    with Receiver(status=status).serving() as receiver:
+        to = notifier(receiver.url)
+        sending.send_now(to)
+    assert sending.counts == {("shop/team", "failed"): 1, ("shop/team", "given_up"): 1}
+    assert f"refuses with {status}" in sending.shared.tally(to).trouble
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    sending = Sending()
+    with Receiver().serving() as other, Receiver(status, {"Location": other.url}).serving() as receiver:
+        to = notifier(receiver.url)
+        sending.send_now(to)
+    assert not other.got
+    assert "a redirect, which is not followed" in sending.shared.tally(to).trouble
+    assert sending.counts["shop/team", "given_up"] == 1
+
+
+def test_of_a_huge_answer_only_the_first_bytes_are_read_and_shown_on_one_line() -> None:
+    sending = Sending()
+    huge = Receiver(500, body=b"\x1b[31mno\n" + b"x" * 10_000_000)
+    with huge.serving() as receiver, pytest.raises(ApiError) as error:
+        sending.send_now(notifier(receiver.url))
+    assert len(error.value.message) < 300
+    assert error.value.message.isprintable()
+    assert huge.sent < 9_000_000
+
+
+def test_a_receiver_that_limits_is_left_alone_for_as_long_as_it_says() -> None:
+    sending = Sending()
+    with Receiver(429, {"Retry-After": "120"}).serving() as receiver:
+        to = notifier(receiver.url)
+        for _ in range(3):
+            with pytest.raises(ApiError) as error:
+                sending.send_now(to)
+    assert len(receiver.got) == 1
+    assert error.value.reason == PAUSED
+    assert error.value.retry_after == pytest.approx(120, abs=30)
+
+
+@pytest.mark.parametrize("after", ["999999999", "9" * 400, "Wed, 21 Oct 2099 07:28:00 GMT", "soon", "-5", "٣"])
+def test_no_receiver_puts_off_the_next_attempt_for_ever(after: str) -> None:
+    sending = Sending()
+    headers = {"Retry-After": after} if after.isascii() else {}
+    with Receiver(503, headers).serving() as receiver, pytest.raises(ApiError) as error:
+        sending.send_now(notifier(receiver.url))
+    assert error.value.retry_after is not None
+    assert error.value.retry_after <= LONGEST_RETRY_AFTER
+
+
+def test_a_flaky_receiver_is_tried_again_and_then_trusted_again() -> None:
+    sending = Sending()
+    changes: list[str] = []
+    with Receiver(500).serving() as receiver:
+        to = notifier(receiver.url)
+        sending.shared.changed = lambda: changes.append(sending.shared.tally(to).trouble)
+        with pytest.raises(ApiError):
+            sending.send_now(to)
+        receiver.status, sending.shared.tally(to).paused_until = 200, 0.0
+        sending.send_now(to)
+    tally = sending.shared.tally(to)
+    assert (tally.delivered, tally.failed, tally.failures) == (1, 1, 0)
+    assert tally.last_delivery == NOW
+    assert [bool(each) for each in changes] == [True, False]
+
+
+def test_what_nobody_took_in_time_is_given_up_even_while_the_webhook_is_left_alone() -> None:
+    sending = Sending()
+    with Receiver(500).serving() as receiver:
+        to = notifier(receiver.url, giveUpAfter="10m")
+        with pytest.raises(ApiError):
+            sending.send_now(to)
+        sending.send_now(to, now=TRIPPED.at + timedelta(minutes=10, seconds=1))
+    assert len(receiver.got) == 1
+    assert sending.counts["shop/team", "given_up"] == 1
+
+
+def test_a_dead_receiver_is_no_answer() -> None:
+    sending = Sending()
+    with Receiver().serving() as receiver:
+        gone = receiver.url
+    with pytest.raises(ApiError, match=r"127\.0\.0\.1: Connect(ion refused| call failed)") as error:
+        sending.send_now(notifier(gone))
+    assert error.value.status == 0
+
+
+def test_a_slow_receiver_is_left_after_its_timeout() -> None:
+    sending = Sending()
+    with (
+        Receiver(hangs=threading.Event()).serving() as receiver,
+        pytest.raises(ApiError, match=r"127\.0\.0\.1 gave no answer within 0\.1 s") as error,
+    ):
+        sending.send_now(notifier(receiver.url, timeout="100ms"))
+    assert error.value.status == 0
+
+
+def test_the_webhook_of_one_team_that_hangs_delays_no_other_team() -> None:
+    sending = Sending()
+
+    async def run(slow: str, quick: str) -> None:
+        to = [notifier(slow, name=f"slow-{i}", timeout="8s") for i in range(16)]
+        waiting = [asyncio.create_task(sending.send(each)) for each in to for _ in range(4)]
+        for _ in range(32):
+            await asyncio.to_thread(arrived.acquire, timeout=30)
+        await sending.send(notifier(quick, namespace="pay"))
+        assert not any(each.done() and each.exception() is None for each in waiting)
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    arrived = threading.Semaphore(0)
+    with Receiver(hangs=threading.Event(), arrived=arrived).serving() as receiver, Receiver().serving() as other:
+        asyncio.run(run(receiver.url, other.url))
+    assert len(other.got) == 1
+    assert sending.counts["pay/team", "delivered"] == 1
+    assert sending.shared.shares.used == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://169.254.169.254/latest", "is a link-local or metadata address"),
+        ("http://127.0.0.1:9", "is a loopback address"),
+        ("http://localhost:9", "leads to a loopback address"),
+    ],
+)
+def test_no_notifier_may_post_to_addresses_that_nobody_allowed(url: str, words: str) -> None:
+    sending = Sending(hosts=SourceHosts.read(["example.com"]))
+    with pytest.raises(ApiError, match=words) as error:
+        sending.send_now(notifier(url, namespace=""))
+    assert error.value.status == 0
+
+
+def test_the_address_of_a_webhook_can_be_a_secret(tmp_path: Path) -> None:
+    sending = Sending(credentials=tmp_path)
+    raw = {"metadata": {"name": "slack", "uid": "u"}, "spec": {"webhook": {"urlFile": "slack", "format": "Slack"}}}
+    to = read_notifier_object(paths.CLUSTER_NOTIFIERS, raw, hosts=HERE)
+    for content, words in [
+        (None, "credential file slack: not in"),
+        ("nonsense secret", "holds no address of a webhook"),
+        ("http://127.0.0.1/secret", "its address is not https"),
+        ("https://127.0.0.1:9/secret", "the webhook"),
+    ]:
+        if content is not None:
+            (tmp_path / "slack").write_text(content)
+        sending.shared.tally(to).paused_until = 0.0
+        with pytest.raises(ApiError, match=words) as error:
+            sending.send_now(to)
+        assert "secret" not in error.value.message
+
+
+def test_a_token_comes_from_a_file_and_is_in_no_message(tmp_path: Path) -> None:
+    raw = {
+        "metadata": {"name": "a", "uid": "u"},
+        "spec": {"webhook": {"url": "https://127.0.0.1:9"}, "auth": {"bearer": "token"}},
+    }
+    to = read_notifier_object(paths.CLUSTER_NOTIFIERS, raw, hosts=HERE)
+    with pytest.raises(ApiError, match="credential file token: not in"):
+        Sending(credentials=tmp_path).send_now(to)
+
+
+def test_an_object_that_was_created_again_is_counted_anew() -> None:
+    sending = Sending()
+    with Receiver().serving() as receiver:
+        to = notifier(receiver.url)
+        sending.send_now(to)
+    assert sending.shared.tally(to).delivered == 1
+    again = read_notifier_object(
+        paths.NOTIFIERS,
+        {"metadata": {"namespace": "shop", "name": "team", "uid": "other"}, "spec": {"webhook": {"url": to_url(to)}}},
+        hosts=HERE,
+    )
+    assert sending.shared.tally(again).delivered == 0
+    sending.shared.keep([])
+    assert sending.shared.tally(again).delivered == 0
+
+
+def to_url(to: NotifierObject) -> str:
+    assert to.spec is not None
+    assert to.spec.webhook.url is not None
+    return to.spec.webhook.url
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "words"),
+    [
+        ({"webhook": {"url": "https://hooks.example/x"}}, "HostNotAllowed", "hooks.example:443 is not among the hosts"),
+        ({"webhook": {"url": "https://hooks.example/x"}}, "HostNotAllowed", "--notifier-hosts"),
+        ({}, "Invalid", "spec.webhook: required field is missing"),
+        ({"webhook": 5}, "Invalid", "spec.webhook"),
+        ({"template": "x" * 70_000, "webhook": {"url": "http://127.0.0.1"}}, "TooLarge", "64 KiB"),
+    ],
+)
+def test_a_notifier_that_sends_nothing_says_why(raw: dict[str, Any], reason: str, words: str) -> None:
+    meta = {"namespace": "shop", "name": "a", "uid": "u"}
+    found = read_notifier_object(paths.NOTIFIERS, {"metadata": meta, "spec": raw}, hosts=HERE)
+    assert found.spec is None
+    assert found.view() is None
+    assert found.reason == reason
+    assert words in found.problem
+
+
+def test_a_pause_grows_to_a_bound() -> None:
+    tally = Sending().shared.tally(notifier("http://127.0.0.1"))
+    assert [tally.pause(None) for _ in range(7)] == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    assert tally.paused_until <= time.monotonic() + 15.0
+    assert datetime.now(UTC) > NOW

@@ -60,6 +60,7 @@ def _served(bed: Bed) -> bool:
         bed.get("/apis/rolloutplan.dev/v1alpha1/clustermetricsources")
         bed.get("/apis/rolloutplan.dev/v1alpha1/clusterpredicatetemplates")
         bed.get("/apis/rolloutplan.dev/v1alpha1/rolloutrecords")
+        bed.get("/apis/rolloutplan.dev/v1alpha1/notifiers")
     except ApiError:
         return False
     return True

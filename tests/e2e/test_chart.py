@@ -93,6 +93,8 @@ POLICY: dict[str, Any] = {
     "spec": {"selector": {"namespaces": ["chart-*"]}},
 }
 """A policy that demands nothing."""
+WEBHOOK = {"url": "https://hooks.example/rollouts"}
+"""Where nobody is, and where no Notifier of a namespace may point by default."""
 READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
 DELETES_RECORD: Right = ("delete", "rolloutrecords.rolloutplan.dev")
 TELLS_OF_POLICY: Right = ("patch", "rolloutpolicies.rolloutplan.dev/status")
@@ -139,6 +141,7 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("admission.approvers=ops", "at '/admission/approvers': got string, want array"),
         ("people.aggregate=yes", "at '/people/aggregate': got string, want boolean"),
         ("image.digest=latest", "at '/image/digest': 'latest' does not match pattern"),
+        ("notifiers.hosts={http://a}", "at '/notifiers/hosts/0': 'http://a' does not match pattern"),
         ("sourceHosts={http://prometheus}", "at '/sourceHosts/0': 'http://prometheus' does not match pattern"),
         ("credentials[0].name=../token", "at '/credentials/0/name': '../token' does not match pattern"),
         ("credentials[0].name=token", "at '/credentials/0': 'oneOf' failed"),
@@ -175,6 +178,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "scaling": {"enabled": True, "maxReplicas": 9},
         "admission": {"approvers": ["release managers"]},
         "sourceHosts": ["prometheus.monitoring:9090", "*.example.com"],
+        "notifiers": {"hosts": ["hooks.example.com"]},
         "records": {"kept": 7, "maxAge": "720h"},
         "credentials": [
             {"name": "token", "secret": {"name": "prometheus", "key": "the-token"}},
@@ -229,6 +233,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "--authenticated-commands",
         "--source-hosts=prometheus.monitoring:9090",
         "--source-hosts=*.example.com",
+        "--notifier-hosts=hooks.example.com",
     ]
     (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
     assert mount == {"name": volume["name"], "mountPath": str(CREDENTIALS), "readOnly": True}
@@ -517,6 +522,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
         trail.without_refusal(),
         frozen(installed, plan) as thaw_plan,
         frozen(installed, route) as thaw_route,
+        told_nowhere(installed, plain),
         as_its_pod(installed),
     ):
         until(lambda: plain.status().get("reason") == "NewSideScaledToZero", 30, "a look at who scaled it to nothing")
@@ -735,6 +741,22 @@ class Person:
         return found.stderr if found.returncode else ""
 
 
+@contextmanager
+def told_nowhere(bed: Bed, shop: Shop) -> Iterator[None]:
+    """A notifier of each kind that gets no decision; at the end their statuses say so."""
+    meta, version = {"name": "nobody"}, f"{GROUP}/v1alpha1"
+    own = {"apiVersion": version, "kind": "Notifier", "metadata": {**meta, "namespace": shop.namespace}}
+    shared = {"apiVersion": version, "kind": "ClusterNotifier", "metadata": meta}
+    nowhere = {"webhook": WEBHOOK, "selector": {"namespaces": ["nowhere"]}}
+    written = [{**own, "spec": {"webhook": WEBHOOK}}, {**shared, "spec": nowhere}]
+    bed.apply(*written)
+    yield
+    ready = [bed.get(bed.api.path(each))["status"]["conditions"][0]["reason"] for each in written]
+    assert ready == ["HostNotAllowed", "Waiting"]
+    for each in written:
+        bed.delete(each)
+
+
 def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     served, other = Shop(installed, "chart-served").open(), Shop(installed, "chart-other").open()
     installed.load(served.host, rate=50)
@@ -742,9 +764,9 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
         shop.start(**FAST)
     everywhere = rights(installed, "ClusterRole", "Role")
     upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
-    kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies", "routekinds")
+    kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies", "routekinds", "clusternotifiers")
     of_no_namespace = {"namespaces", *(f"{kind}.rolloutplan.dev" for kind in kinds)}
-    of_no_namespace |= {f"{kind}.rolloutplan.dev/status" for kind in ("rolloutpolicies", "routekinds")}
+    of_no_namespace |= {f"{kind}.rolloutplan.dev/status" for kind in ("rolloutpolicies", "routekinds", "clusternotifiers")}
     of_no_namespace |= {"selfsubjectaccessreviews.authorization.k8s.io"}
     assert {resource for _, resource in rights(installed, "ClusterRole")} == of_no_namespace
     assert rights(installed, "ClusterRole", "Role") == everywhere

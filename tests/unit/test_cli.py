@@ -425,6 +425,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 "--max-source-concurrency=4",
                 "--source-hosts=a,*.b",
                 "--source-hosts=c:1",
+                "--notifier-hosts=hooks.example",
                 "--credentials-dir=/d",
             ],
             Options(
@@ -437,6 +438,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 authenticated_commands=True,
                 source_ceilings=Ceilings(timedelta(minutes=1), 4),
                 source_hosts=SourceHosts.read(["a", "*.b", "c:1"]),
+                notifier_hosts=SourceHosts.read(["hooks.example"]),
                 credentials=Path("/d"),
             ),
         ),

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from rolloutplan.api.metric_source import MetricSourceSpec
+from rolloutplan.api.notifier import AnyNotifierSpec
 from rolloutplan.api.parsing import SpecModel
 from rolloutplan.api.policy import RolloutPolicySpec
 from rolloutplan.api.printable import masked, printable
@@ -48,6 +49,7 @@ from rolloutplan.cli.options import USUAL_BAD, USUAL_SCRAPE, Bad, Files, ScrapeI
 from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
+from rolloutplan.tools.lint.notifier import lint_notifier
 from rolloutplan.tools.lint.plans import lint_plan, lint_policy, lint_template, lint_time
 from rolloutplan.tools.lint.routes import lint_routes
 from rolloutplan.tools.lint.source import lint_source
@@ -121,6 +123,8 @@ def _traps(
         yield from lint_policy(spec)
     elif isinstance(spec, MetricSourceSpec):
         yield from lint_source(spec)
+    elif isinstance(spec, AnyNotifierSpec):
+        yield from lint_notifier(spec)
 
 
 # ---- printing ------------------------------------------------------------------------------------

@@ -100,8 +100,12 @@ podAntiAffinity:
   resources: [rolloutplans/status]
   verbs: [patch]
 - apiGroups: [rolloutplan.dev]
-  resources: [metricsources, predicatetemplates]
+  resources: [metricsources, predicatetemplates, notifiers]
   verbs: [list, watch]
+# Whether the decisions of plans get through to a webhook.
+- apiGroups: [rolloutplan.dev]
+  resources: [notifiers/status]
+  verbs: [patch]
 # Traffic: one JSON Patch, which tests the weights that it replaces. `get`: read again after such a test has failed.
 {{- include "rolloutplan.routerRules" . }}
 {{- if or .Values.jobs.enabled .Values.scaling.enabled }}
@@ -203,11 +207,11 @@ podAntiAffinity:
 {{- /* Cluster-scoped kinds. */ -}}
 {{- define "rolloutplan.clusterRules" -}}
 - apiGroups: [rolloutplan.dev]
-  resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies, routekinds]
+  resources: [clustermetricsources, clusterpredicatetemplates, rolloutpolicies, routekinds, clusternotifiers]
   verbs: [list, watch]
-# Whether a kind of route of your own is served, and whether routes may be moved.
+# Whether a kind of route of your own is served, and whether routes may be moved; whether decisions get through to a webhook.
 - apiGroups: [rolloutplan.dev]
-  resources: [routekinds/status]
+  resources: [routekinds/status, clusternotifiers/status]
   verbs: [patch]
 # The plans that a policy selects, its places, its focus.
 - apiGroups: [rolloutplan.dev]

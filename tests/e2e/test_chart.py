@@ -766,7 +766,9 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     upgrade(installed, CHART, f"--set=namespaces={{{served.namespace},{NAMESPACE}}}")
     kinds = ("clustermetricsources", "clusterpredicatetemplates", "rolloutpolicies", "routekinds", "clusternotifiers")
     of_no_namespace = {"namespaces", *(f"{kind}.rolloutplan.dev" for kind in kinds)}
-    of_no_namespace |= {f"{kind}.rolloutplan.dev/status" for kind in ("rolloutpolicies", "routekinds", "clusternotifiers")}
+    of_no_namespace |= {
+        f"{kind}.rolloutplan.dev/status" for kind in ("rolloutpolicies", "routekinds", "clusternotifiers")
+    }
     of_no_namespace |= {"selfsubjectaccessreviews.authorization.k8s.io"}
     assert {resource for _, resource in rights(installed, "ClusterRole")} == of_no_namespace
     assert rights(installed, "ClusterRole", "Role") == everywhere

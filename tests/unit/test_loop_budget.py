@@ -609,7 +609,7 @@ def test_of_a_command_no_more_is_kept_than_can_be_carried_out() -> None:
 def test_a_namespace_keeps_so_many_templates_and_sources_and_the_oldest_first(kind: str) -> None:
     server = Server()
     server.store._shared.budget.limits = Limits(2, 10 * KIB, 40 * KIB)
-    full = "does not fit beside the other PredicateTemplates and MetricSources"
+    full = "does not fit beside the other PredicateTemplates, MetricSources and Notifiers"
     specs: dict[str, Raw] = {
         "predicatetemplates.rolloutplan.dev": {"indicates": "Failure", "query": "up", "is": "> 1"},
         "metricsources.rolloutplan.dev": {"prometheus": {"url": "http://p"}},

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Final
 from urllib.parse import urlsplit
 
 from rolloutplan.api.notifier import AnyNotifierSpec, ClusterNotifierSpec
 from rolloutplan.api.reasons import EventReason
-from rolloutplan.api.status import Decision, Kind
-from rolloutplan.engine.model.transitions import TRANSITIONS, severity_of
+from rolloutplan.api.status import Kind
+from rolloutplan.engine.model.transitions import TRANSITIONS, Severity
 from rolloutplan.tools.lint.source import lint_auth, lint_headers
 from rolloutplan.tools.promql.queries import Finding
 
@@ -51,10 +52,6 @@ def _possible() -> Iterator[tuple[str, str, str]]:
     for row in TRANSITIONS.values():
         if row.kind is not None and row.event_reason is not None:
             yield str(row.event_reason), str(row.kind), str(row.severity)
-    for reason in (EventReason.STATUS_NOT_WRITTEN, EventReason.CLOCK_BEHIND, EventReason.OPERATOR_FAULT):
-        for kind in (Kind.HOLD, Kind.PERSIST):
-            yield str(reason), str(kind), str(severity_of(_notice(reason, kind)))
-
-
-def _notice(reason: EventReason, kind: Kind) -> Decision:
-    return Decision.model_construct(reason=str(reason), kind=kind)
+    notices = (EventReason.STATUS_NOT_WRITTEN, EventReason.CLOCK_BEHIND, EventReason.OPERATOR_FAULT)
+    for reason, kind, severity in product(notices, (Kind.HOLD, Kind.PERSIST), Severity):
+        yield str(reason), str(kind), str(severity)

@@ -6,19 +6,21 @@ is mended, the host is prompt, and the story must come to its end, or say whom i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import partial, reduce
 from random import Random
 from traceback import format_exc
 from typing import Final
 
 from rolloutplan.api.reasons import HoldReason, StatusReason
-from rolloutplan.api.status import DECISIONS_KEPT, Status
+from rolloutplan.api.record import RunOutcome, read_record, record_name
+from rolloutplan.api.status import DECISIONS_KEPT, Decision, Status
+from rolloutplan.cluster import paths
 from rolloutplan.engine.model.effects import WriteLook
 from rolloutplan.engine.plan_run import PlanRun
-from rolloutplan.engine.run.record import is_recorded
+from rolloutplan.engine.run.record import is_recorded, updated
 from rolloutplan.publish.events import EventSink
 from rolloutplan.publish.records import RecordSink
 from tests.hostile import FAILURES, FAIR, MISFORTUNES, Fate, Host, Weather
@@ -390,7 +392,10 @@ def published(ordeal: Ordeal) -> None:
 
 
 def filed(ordeal: Ordeal) -> None:
-    """The record of each run has its decisions, each once, in order and in its words, and no others."""
+    """The record of each run has its decisions, each once, in order and in its words, and no others.
+
+    What it says about delivery follows from them alone, however often they came.
+    """
     world, passed_over = ordeal.world, ordeal.host.passed_over[RecordSink.name]
     trail = {seq: decision for seq, decision in world.trail.items() if is_recorded(decision)}
     for run in {decision.run for decision in trail.values()}:
@@ -400,3 +405,16 @@ def filed(ordeal: Ordeal) -> None:
         if not world.gone and not ordeal.violations:
             missing = [each.seq for each in of_run if each not in there and each.seq not in passed_over]
             assert not missing, f"not in the record of run {run}: {missing}"
+        if there == of_run:
+            _measured(world, run, there)
+
+
+def _measured(world: World, run: int, decisions: Sequence[Decision]) -> None:
+    """The figures of a record are those of its decisions, and contradict neither the outcome nor time."""
+    status = read_record(world.files[paths.record("ns", record_name(world.name, world.uid, run))]).status
+    once = reduce(lambda record, each: updated(record, world.snapshot(), each), decisions, None)
+    assert once is not None
+    assert status.dora == once.status.dora, f"run {run} has other figures: {status.dora}"
+    if status.dora is not None:
+        assert not (status.dora.failed and status.outcome is RunOutcome.SUCCEEDED), f"run {run} has failed"
+        assert (status.dora.restore_seconds or 0) >= 0, f"the weights of run {run} were back before its fault"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -14,15 +15,16 @@ import pytest
 from rolloutplan.api.limits import size_of
 from rolloutplan.api.record import read_record, record_name
 from rolloutplan.api.status import Decision
+from rolloutplan.cli.main import main
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.loop.record_pruning import RecordPruning, Retention
 from rolloutplan.publish.records import RecordSink, new_record
 from tests.bed import Bed, objects
-from tests.situations import P, judging
+from tests.situations import P, judging, m
 from tests.unit.test_engine_record import long, recorded
-from tests.world import World
+from tests.world import START, World
 
 NO_ANSWER = ApiError(0, "Timeout", "no answer")
 
@@ -59,7 +61,7 @@ def namespace(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def success() -> World:
-    return World().until(P.SUCCEEDED)
+    return World(committed_at=START - m(30)).until(P.SUCCEEDED)
 
 
 def at(world: World, namespace: str) -> Snapshot:
@@ -101,9 +103,18 @@ def test_the_record_of_a_run_is_taken_and_shown(bed: Bed, namespace: str, succes
 
 @pytest.mark.parametrize("sent", [True, False], ids=["after it", "before it"])
 def test_whenever_the_operator_is_killed_the_record_has_each_decision_once(
-    bed: Bed, namespace: str, success: World, *, sent: bool
+    bed: Bed,
+    namespace: str,
+    success: World,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    sent: bool,
 ) -> None:
-    """Killed at every request of the run in turn: the next leader begins again at what its cursor says, or before."""
+    """Killed at every request of the run in turn: the next leader begins again at what its cursor says, or before.
+
+    What the records say about delivery is the same then, however many pages they fill.
+    """
     decisions = success.status.decisions
 
     async def story(api: Api) -> None:
@@ -126,6 +137,12 @@ def test_whenever_the_operator_is_killed_the_record_has_each_decision_once(
     assert len(found) == len(decisions)
     for raw in found:
         assert read_record(raw).status.decisions == decisions, raw["metadata"]["name"]
+    monkeypatch.setattr("rolloutplan.cli.session.PAGE", 3)
+    assert main(["list", "--dora", "-n", namespace, "--since", "99999h", "-o", "json"]) == 0
+    total = json.loads(capsys.readouterr().out)["total"]
+    lead = (success.now - START + m(30)).total_seconds()
+    assert (total["changes"], total["failures"]) == (len(decisions), 0)
+    assert total["leadSeconds"] == {"count": len(decisions), "median": lead, "p90": lead, "largest": lead}
 
 
 def test_two_leaders_at_once_bring_no_decision_twice(bed: Bed, namespace: str, success: World) -> None:

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from rolloutplan.api.record import DoraFigures, RunOutcome
+from rolloutplan.engine.run.dora import after
 from rolloutplan.stats.verdict import Why
 from tests.situations import P, assumption, judging, m, s
-from tests.unit.test_engine_record import record_of
+from tests.unit.test_engine_record import decision, record_of
 from tests.world import START, World
 
 COUNTED = {"guards[0]": {"name": "errors", "events": {"bad": "bad", "total": "all"}, "is": "> 1%"}}
@@ -192,6 +193,29 @@ def put(world: World, *, job_fails: bool = False, refuses_first: bool = False) -
         world.until(P.EXPANDING)
         world.say("abort a1")
     return world
+
+
+@pytest.mark.parametrize(
+    ("reason", "shares", "moved"),
+    [
+        ("StageStarted", ("0%", "5%"), False),
+        ("WeightShifted", ("0%", "5%"), True),
+        ("WeightShifted", ("0%", "0%"), False),
+        ("WeightShifted", ("0%", "mirror 10%"), False),
+        ("StageStarted", ("10%", "25%"), False),
+        ("WeightShifted", ("10%", "10%"), False),
+        ("RollbackStarted", ("5%", "0%"), True),
+        ("RollbackStarted", ("10%", "10%"), False),
+        ("RollbackStarted", ("0%", "0%"), False),
+        ("ShiftRefused", ("", ""), False),
+    ],
+)
+def test_a_change_begins_with_a_weight_that_was_not_there_before(
+    reason: str, shares: tuple[str, str], moved: bool
+) -> None:
+    """A request for a weight may be refused; one that goes back may have been in force."""
+    told = decision(1, reason=reason, weight_from=shares[0], weight_to=shares[1])
+    assert (after(None, told, None) is not None) is moved
 
 
 def test_a_run_under_way_counts_when_it_has_ended() -> None:

@@ -57,9 +57,15 @@ def after(before: DoraFigures | None, decision: Decision, committed_at: datetime
 
 
 def _gives_traffic(decision: Decision) -> bool:
-    """Whether the weight was in force, or may have been before the way back."""
-    share = decision.weight_to if decision.reason == EventReason.WEIGHT_SHIFTED else decision.weight_from
-    return _TRAFFIC.fullmatch(share) is not None
+    """Whether a weight has been in force that was not there before the run; one that goes back may have been."""
+    match decision.reason:
+        case EventReason.WEIGHT_SHIFTED:
+            share = decision.weight_to
+        case EventReason.ROLLBACK_STARTED:
+            share = decision.weight_from
+        case _:
+            return False
+    return decision.weight_from != decision.weight_to and _TRAFFIC.fullmatch(share) is not None
 
 
 def _at_fault(figures: DoraFigures, decision: Decision) -> DoraFigures:

@@ -486,6 +486,10 @@ class World:
     """Every plan that was read, by its hash."""
     trail: dict[int, Decision] = field(default_factory=dict)
     """The decisions that were recorded, by number."""
+    sinks: tuple[SinkView, ...] = SINKS
+    """To which decisions are published; of those that are not in SINKS, `notified` has what they got."""
+    notified: list[tuple[str, int]] = field(default_factory=list)
+    """Sink, and number of the decision."""
     notices: list[Decision] = field(default_factory=list)
     """What was published that no status could hold."""
     published: list[int] = field(default_factory=list)
@@ -646,7 +650,7 @@ class World:
             epoch=self.epoch,
             claim_at=self.led_since + self.adopts_in,
             grants=self.grants,
-            sinks=SINKS,
+            sinks=self.sinks,
         )
 
     def claim(self) -> RouteConflict:
@@ -783,8 +787,8 @@ class World:
             case ListPods():
                 self._at("pods")
                 return self.new.pods if self.new else Pods()
-            case WriteLook(at=at):
-                self._write_look(effect, at)
+            case WriteLook() as work:
+                self._write_look(effect, work)
                 return None
             case LintQueries():
                 return "" if effect.snapshot.preflight else self._silent_alerts()
@@ -908,12 +912,12 @@ class World:
             self.sprung = self.late
             trap(self)
 
-    def _write_look(self, effect: Effect, at: datetime) -> None:
+    def _write_look(self, effect: Effect, work: WriteLook) -> None:
         """Write when a run was looked at. Raises StaleError where the plan is another by now."""
         self._at("look")
         if effect.snapshot.plan.version != str(self.version):
             raise StaleError
-        self.status_raw = {**self.status_raw, **look_patch(at)}
+        self.status_raw = merged(self.status_raw, look_patch(work.at, work.published))
         self.version += 1
         self.looks.append(self.now)
 
@@ -949,6 +953,10 @@ class World:
     def _publish(self, effect: Effect, work: Publish) -> None:
         if work.sink == RecordSink.name:
             self._file(effect, work)
+            return
+        if work.sink not in {each.name for each in SINKS}:
+            self._at(work.sink)
+            self.notified = [*self.notified, (work.sink, work.decision.seq)]
             return
         self._at("publish")
         if work.recorded:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rolloutplan.engine.model.effects import Failure, Publish
+from rolloutplan.engine.model.sinks import SinkView
 from rolloutplan.publish.events import KEPT
 from tests.situations import P, judging, m, s
-from tests.world import World
+from tests.world import SINKS, World
 
 REFUSED_FOR_WHAT_IT_SAYS = Failure(422, "Invalid", "the note is too long")
 NOT_NOW = Failure(500, "InternalError", "not now")
@@ -78,3 +79,63 @@ def test_what_is_older_than_an_event_lives_stays_unpublished() -> None:
     world.now += KEPT + s(1)
     world.settle()
     assert world.published == []
+
+
+TEAM = SinkView("notifier/team", keeps=m(60), own_status=True)
+"""A notifier, whose troubles stand in a status of its own."""
+
+
+def told(world: World) -> list[int]:
+    return [seq for name, seq in world.notified if name == TEAM.name]
+
+
+def test_a_notifier_gets_every_decision_once_and_in_order() -> None:
+    world = World(sinks=(*SINKS, TEAM)).until(P.SUCCEEDED)
+    world.settle()
+    assert told(world) == sorted(world.trail)
+
+
+def test_a_notifier_that_fails_is_no_matter_of_the_plan() -> None:
+    """Neither its conditions nor its pace: what is wrong stands in the status of the notifier."""
+    failing = World(sinks=(*SINKS, TEAM), refuses={TEAM.name: NOT_NOW}).until(P.SUCCEEDED)
+    failing.settle()
+    well = World().until(P.SUCCEEDED)
+    well.settle()
+    assert told(failing) == []
+    assert [each.reason for each in failing.trail.values()] == [each.reason for each in well.trail.values()]
+    assert failing.published == sorted(failing.trail)
+    assert failing.status.condition("RequestsAccepted") == well.status.condition("RequestsAccepted")
+    failing.refuses = {}
+    failing.advance(s(20))
+    assert told(failing) == sorted(failing.trail)
+
+
+def test_after_a_run_a_new_leader_sends_nothing_again() -> None:
+    """Not every receiver knows what it got: the cursor is written once more when nothing else is."""
+    world = World(sinks=(*SINKS, TEAM)).until(P.SUCCEEDED)
+    world.settle()
+    assert world.status.published_through[TEAM.name] == world.status.seq
+    version = world.version
+    world.advance(m(2))
+    assert world.version == version, "written once, and not again"
+    world.crash()
+    world.advance(m(1))
+    assert told(world) == sorted(world.trail)
+
+
+def test_in_a_run_the_cursor_is_written_with_the_next_look() -> None:
+    world = World(sinks=(*SINKS, TEAM)).until(P.JUDGING)
+    world.advance(m(2))
+    assert world.status.published_through[TEAM.name] == world.status.seq
+    world.crash()
+    world.settle()
+    assert len(set(told(world))) == len(told(world))
+
+
+def test_a_notifier_that_was_made_in_a_run_gets_what_was_decided_since() -> None:
+    world = judging()()
+    before = world.status.seq
+    world.sinks = (*SINKS, SinkView(TEAM.name, since=world.now, own_status=True))
+    world.say("pause p1")
+    world.settle()
+    assert told(world) == [seq for seq in sorted(world.trail) if seq > before]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin
 
 from rolloutplan.api.status import Part, Status
@@ -20,9 +20,10 @@ def status_patch(raw: object, status: Status) -> dict[str, Any]:
     return merge_patch(stored, _with_unknown(stored, status.to_raw(), Status))
 
 
-def look_patch(at: datetime) -> dict[str, Any]:
-    """The patch that says no more than when a run was looked at last."""
-    return Status(last_look=at).model_dump(mode="json", by_alias=True, include={"last_look"})
+def look_patch(at: datetime, published: Mapping[str, int] = MappingProxyType({})) -> dict[str, Any]:
+    """The patch that says no more than when a run was looked at last, and how far some sinks are."""
+    look = Status(last_look=at).model_dump(mode="json", by_alias=True, include={"last_look"})
+    return look | ({"publishedThrough": dict(published)} if published else {})
 
 
 def is_look_alone(patch: Mapping[str, Any]) -> bool:

@@ -272,6 +272,7 @@ class PlanRun:
             todo += self._progress_effects(snapshot, step, facts)
         todo += self._parallel_effects(snapshot, facts)
         todo += self._look_effects(snapshot)
+        todo += self._cursor_effects(snapshot, facts)
         look_at = max(self._look_due_at(snapshot), now + LOOK_AGAIN) if snapshot.status.phase in RUNNING else None
         return Effects(tuple(todo), self._wake_at(snapshot, step), self._new_decisions(facts), look_at)
 
@@ -685,7 +686,23 @@ class PlanRun:
         is_due = self.looked_at == now and now >= self._look_due_at(snapshot)
         if is_due and self._may_write_look(status) and self._may_start(LOOK, now):
             self._look_again_at = now + LOOK_EVERY
-            yield self._start(LOOK, WriteLook(now), snapshot)
+            yield self._start(LOOK, WriteLook(now, self._sent(self._facts, now)), snapshot)
+
+    def _sent(self, facts: Facts, now: datetime) -> dict[str, int]:
+        """The cursors of the notifiers to which a new leader would send again what they have."""
+        present = {sink: self._published.get(sink.name, 0) for sink in facts.sinks if sink.own_status}
+        return {s.name: through for s, through in present.items() if s.published_before(facts.status, now) < through}
+
+    def _cursor_effects(self, snapshot: Snapshot, facts: Facts) -> Iterator[Effect]:
+        """Write how far the notifiers are after a run: nothing else is written then for long.
+
+        Not every receiver knows what it got.
+        """
+        busy = any(key.kind in _WRITES or key.kind == "notification" for key in self._in_flight)
+        over = facts.status.phase not in RUNNING and self.unwritten_status is None and not facts.plan.deleting
+        newest = max((each.seq for each in facts.status.decisions), default=0)
+        if over and not busy and any(through >= newest for through in self._sent(facts, snapshot.now).values()):
+            yield from self._record_effects(facts.status, snapshot, facts)
 
     def _may_write_look(self, status: Status) -> bool:
         """Whether a run is under way, and no other write of its plan is: that one would find the plan changed."""

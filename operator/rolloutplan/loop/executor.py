@@ -157,7 +157,7 @@ class Executor:
         plan = self._store.plans.get(key)
         if plan is None or not self._still_wanted(effect):
             return
-        raw = await plans.write_status(self._client(Priority.LOOKS), plan.view, look_patch(work.at))
+        raw = await plans.write_status(self._client(Priority.LOOKS), plan.view, look_patch(work.at, work.published))
         self._apply(PLANS, "MODIFIED", raw)
 
     async def _patch_plan_metadata(self, effect: Effect, work: PatchPlanMetadata) -> None:

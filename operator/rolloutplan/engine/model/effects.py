@@ -8,7 +8,7 @@ server's message: a refusal is a fact of the next snapshot.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -116,6 +116,8 @@ class WriteLook:
     """Write when the run was last looked at, over the newest version of the plan. It may be late, refused or lost."""
 
     at: datetime
+    published: Mapping[str, int] = field(default_factory=dict)
+    """The cursors of sinks that are further than the status says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,11 +77,23 @@ def test_the_oldest_are_used_and_one_too_many_says_so_until_there_is_room() -> N
     made = notifiers(*(raw(f"n{i}", created=MOST - i) for i in range(MOST + 1)))
     used = {view.name for view in made.sinks(VIEW)}
     assert used == {f"notifier/n{i}" for i in range(1, MOST + 1)}
-    over = made.of_sink("shop", "notifier/n0")
-    assert over is not None
-    assert (over.spec, over.reason) == (None, "TooMany")
+    assert made.of_sink("shop", "notifier/n0") is None
+    (over,) = (each for each in made if each.spec is None)
+    assert (over.name, over.reason) == ("n0", "TooMany")
     made.remove((paths.NOTIFIERS.resource, "shop", "n5"))
     assert "notifier/n0" in {view.name for view in made.sinks(VIEW)}
+
+
+def test_thousands_that_cannot_be_used_cost_no_more_than_their_places() -> None:
+    made = notifiers(raw("good"))
+    before = made._in_use["shop"]
+    for number in range(1000):
+        made.put((paths.NOTIFIERS.resource, "shop", f"bad{number}"), raw(f"bad{number}", template="$nothing"))
+    assert made._in_use["shop"] is before
+    for each in list(made):
+        made.remove((paths.NOTIFIERS.resource, "shop", each.name))
+    assert not list(made)
+    assert not made._in_use
 
 
 def test_one_that_cannot_be_used_takes_no_place_of_another() -> None:

@@ -25,57 +25,63 @@ MOST_CLUSTER: Final = 32
 
 @dataclass(slots=True)
 class Notifiers:
-    """The notifiers, as they were read. One too many is kept without its spec, and says so."""
+    """The notifiers, as they were read."""
 
     hosts: SourceHosts = NO_HOSTS
     """Where namespaced notifiers may point."""
     _objects: dict[str, dict[str, NotifierObject]] = field(default_factory=dict)
-    """By namespace (empty: of the cluster) and name."""
-    _in_force: dict[str, dict[str, NotifierObject]] = field(default_factory=dict)
-    """The same, the oldest first, without the specs of those that are too many."""
+    """All of them, by namespace (empty: of the cluster) and name."""
+    _in_use: dict[str, dict[str, NotifierObject]] = field(default_factory=dict)
+    """The oldest of those that can be used, in the same way."""
 
     def put(self, ident: Id, raw: Mapping[str, Any]) -> None:
         """Take a notifier as it is now."""
         kind, namespace, name = ident
-        found = read_notifier_object(KINDS[kind], raw, hosts=self.hosts)
-        self._objects.setdefault(namespace, {})[name] = found
-        self._choose(namespace)
+        self._replace(namespace, name, read_notifier_object(KINDS[kind], raw, hosts=self.hosts))
 
     def remove(self, ident: Id) -> None:
         """Forget a notifier that is gone."""
         _, namespace, name = ident
-        if self._objects.get(namespace, {}).pop(name, None) is not None:
-            self._choose(namespace)
+        self._replace(namespace, name, None)
 
-    def _choose(self, namespace: str) -> None:
-        most = MOST if namespace else MOST_CLUSTER
-        chosen: dict[str, NotifierObject] = {}
-        usable = 0
-        for each in sorted(self._objects[namespace].values(), key=lambda each: (each.created, each.name)):
-            usable += each.spec is not None
-            chosen[each.name] = _one_too_many(each, most) if each.spec is not None and usable > most else each
-        self._in_force[namespace] = chosen
-        if not chosen:
-            del self._in_force[namespace], self._objects[namespace]
+    def _replace(self, namespace: str, name: str, now: NotifierObject | None) -> None:
+        """Replace a notifier. There may be thousands that cannot be used: they cost nothing but their own place."""
+        home = self._objects.setdefault(namespace, {})
+        before = home.pop(name, None)
+        if now is not None:
+            home[name] = now
+        if any(each is not None and each.spec is not None for each in (before, now)):
+            usable = sorted((each for each in home.values() if each.spec), key=lambda each: (each.created, each.name))
+            self._in_use[namespace] = {each.name: each for each in usable[: _most(namespace)]}
+        if not home:
+            del self._objects[namespace]
+            self._in_use.pop(namespace, None)
 
     def sinks(self, plan: PlanView) -> tuple[SinkView, ...]:
         """Return the sinks of the notifiers that get the decisions of a plan."""
-        near = (self._in_force.get(namespace, {}) for namespace in (plan.namespace, ""))
+        near = (self._in_use.get(namespace, {}) for namespace in (plan.namespace, ""))
         views = (each.view() for group in near for each in group.values() if each.selects(plan))
         return tuple(view for view in views if view is not None)
 
     def of_sink(self, namespace: str, sink: str) -> NotifierObject | None:
-        """Return the notifier of a sink of a plan of this namespace; None where it is gone."""
-        home, name = (
-            ("", sink.removeprefix(CLUSTER)) if sink.startswith(CLUSTER) else (namespace, sink.removeprefix(OWN))
-        )
-        return self._in_force.get(home, {}).get(name)
+        """Return the notifier of a sink of a plan of this namespace; None where it is gone, or not in use."""
+        if sink.startswith(CLUSTER):
+            return self._in_use.get("", {}).get(sink.removeprefix(CLUSTER))
+        return self._in_use.get(namespace, {}).get(sink.removeprefix(OWN))
 
     def __iter__(self) -> Iterator[NotifierObject]:
-        return iter([each for group in self._in_force.values() for each in group.values()])
+        """All of them; one too many has no spec, and says why."""
+        for namespace, home in [*self._objects.items()]:
+            used = self._in_use.get(namespace, {})
+            for each in [*home.values()]:
+                yield each if each.spec is None or each.name in used else _one_too_many(each)
 
 
-def _one_too_many(notifier: NotifierObject, most: int) -> NotifierObject:
+def _most(namespace: str) -> int:
+    return MOST if namespace else MOST_CLUSTER
+
+
+def _one_too_many(notifier: NotifierObject) -> NotifierObject:
     where = "of this namespace" if notifier.namespace else "of the cluster"
-    words = f"{most} older notifiers {where} are in use, and there may be no more: delete one of them"
+    words = f"{_most(notifier.namespace)} older notifiers {where} are in use, and there may be no more: delete one"
     return replace(notifier, spec=None, reason="TooMany", problem=words)

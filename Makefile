@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/
-# How many processes share the tests out; each that runs tests on real parts has parts of its own, of about 2 GB.
+# How many processes share the tests out. Of three or more the last runs what needs no real parts; each of the others has
+# parts of its own, of about 2 GB. auto: as many of these as there are cores.
 WORKERS ?= auto
-PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=4
+PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=5
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bench-routers bed format generate krew lock clean

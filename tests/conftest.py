@@ -1,6 +1,7 @@
 """Fixtures for tests on real parts, and how tests are shared out. A bed is brought up once, where tests ask for it."""
 
 import gc
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -9,11 +10,10 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
 
 from tests import picks
 from tests.bed import Bed, UnusableError, extras, netns, tools
-from tests.sharing import in_order, together
+from tests.sharing import Sharing, in_order
 from tests.shop import Operator, Shop, install
 
 settings.register_profile("machines-are-noisy", deadline=None)
@@ -34,14 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
             netns.become_root()
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
-    """Share out whole groups, in the order in which they were collected."""
-    if config.getvalue("dist") != "load":
-        return None
-    config.option.loadscopereorder = False
-    scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = lambda nodeid: together(nodeid, scheduler.collection)
-    return scheduler
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many as there are cores, and one more for what needs no bed, while tests on beds wait."""
+    paths = [os.path.relpath(argument, config.rootpath) + os.sep for argument in config.args]
+    on_beds = not all(path.startswith(("tests/unit/", "tests/property/")) for path in paths)
+    return len(os.sched_getaffinity(0)) + on_beds
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:
+    return Sharing(config, log) if config.getvalue("dist") == "load" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

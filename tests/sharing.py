@@ -1,8 +1,14 @@
-"""How tests are shared out among the workers of pytest-xdist, so that all of them end at the same time."""
+"""How tests are shared out among the workers of pytest-xdist, so that all of them end at the same time.
+
+Tests on real parts wait for most of their time. So among three workers or more the last one has no bed: it runs what
+needs none meanwhile, from the end on.
+"""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ONE_BY_ONE = ("tests/e2e/", "tests/contract/", "tests/property/")
 """Folders whose modules are divided: a test takes long there, and needs no other of its module before it."""
@@ -12,6 +18,10 @@ AT_ONCE = "tests/e2e/at_once/"
 """Where tests run at the same time, in batches of BATCH."""
 BATCH = 6
 """So many tests in each of two workers keep two cores busy, and none of them waits long for a core."""
+ON_BEDS = ("tests/e2e/", "tests/contract/", "tests/routers/")
+"""Folders whose tests need a bed."""
+FEWEST_WITH_FILLER = 3
+"""With two workers both are needed for the tests on beds: those take the longest."""
 ROUTERS = "tests/routers/"
 """Where the tests on one gateway are a group, in whichever order: it starts once."""
 FIRST = (
@@ -25,6 +35,36 @@ FIRST = (
     "tests/unit/test_patterns.py",
 )
 """What takes longest begins first. What takes no time comes last, and fills what would be left over."""
+
+
+class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Shares out whole groups, in the order in which they were collected."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return together(nodeid, self.collection or ())
+
+    def _assign_work_unit(self, node: Any) -> None:
+        if fills(node.gateway.id, self.numnodes):
+            group = last_without_bed(self.workqueue)
+            if group is None:
+                node.shutdown()
+                return
+            self.workqueue.move_to_end(group, last=False)
+        super()._assign_work_unit(node)
+
+
+def fills(worker: str, workers: int) -> bool:
+    """Whether this one of so many workers has no bed."""
+    return workers >= FEWEST_WITH_FILLER and worker == f"gw{workers - 1}"
+
+
+def last_without_bed(groups: Iterable[str]) -> str | None:
+    """The last of these groups that needs no bed."""
+    return next((group for group in reversed([*groups]) if not group.startswith(ON_BEDS)), None)
 
 
 def together(nodeid: str, nodeids: Sequence[str]) -> str:

@@ -30,7 +30,11 @@ Selector: TypeAlias = Annotated[
 ]
 Everywhere: TypeAlias = Annotated[bool, typer.Option("-A", "--all-namespaces", help="with --all: of all namespaces")]
 Reason: TypeAlias = Annotated[
-    str, typer.Option(metavar="WORDS", help="the reason, which the decision and its Event show")
+    str,
+    typer.Option(
+        metavar="WORDS",
+        help="the reason, which the decision and its Event show; to go on past an undecided step needs one",
+    ),
 ]
 Token: TypeAlias = Annotated[
     str | None, typer.Option(metavar="T", help="a command is carried out once per token (default: a new one)")

@@ -117,6 +117,10 @@ def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop:
     assert held["reason"] == "Undecided"
     assert "silent (NoData: " in held["message"]
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
+    shop.say("skip without-a-reason", name="hold")
+    until(lambda: "CommandRejected" in shop.reasons("hold"), 5, "the answer")
+    assert 'skip <new token> --reason "..."' in first(shop.events("hold"), "CommandRejected")["note"]
+    assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     shop.bed.kubectl("-n", shop.namespace, "delete", "rp", "hold")
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 

@@ -7,11 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,56 +20,11 @@ from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.metrics.access import Access, SourceHosts
 from rolloutplan.publish.notifications import LONGEST_RETRY_AFTER, PAUSED, Notifications
 from rolloutplan.publish.notifiers import NotifierObject, read_notifier_object
-from tests.answering import HttpServer
+from tests.receiver import Receiver
 from tests.unit.test_publish_formats import TRIPPED, UID, VIEW
 
 NOW = TRIPPED.at + timedelta(seconds=1)
 HERE = SourceHosts.read(["127.0.0.1", "localhost"])
-
-
-@dataclass
-class Receiver:
-    """A webhook: answers with `status`, and keeps what it got."""
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b"ok"
-    hangs: threading.Event | None = None
-    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    got: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
-    sent: int = 0
-    """Bytes of its answers that went out."""
-    url: str = ""
-
-    @contextmanager
-    def serving(self) -> Iterator[Receiver]:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                content = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((self.path, dict(self.headers), content))
-                receiver.arrived.release()
-                if receiver.hangs is not None:
-                    receiver.hangs.wait(30)
-                self.send_response(receiver.status)
-                for name, value in receiver.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(receiver.body)))
-                self.end_headers()
-                for start in range(0, len(receiver.body), 1 << 16):
-                    receiver.sent += self.wfile.write(receiver.body[start : start + (1 << 16)])
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        with HttpServer(Handler) as http:
-            self.url = http.url
-            try:
-                yield self
-            finally:
-                if self.hangs is not None:
-                    self.hangs.set()
 
 
 def notifier(url: str, *, name: str = "team", namespace: str = "shop", **more: Any) -> NotifierObject:

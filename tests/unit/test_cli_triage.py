@@ -75,6 +75,12 @@ def undecided_at_the_end() -> World:
     return world.until(Phase.HELD)
 
 
+def old_side_gone() -> World:
+    world = judging()()
+    world.old = None
+    return world.until(Phase.HELD)
+
+
 ALL: dict[str, Situation] = {
     "before it begins": fresh(),
     "blocked": blocked,
@@ -87,6 +93,7 @@ ALL: dict[str, Situation] = {
     "undecided": held_undecided,
     "undecided at the last stage": undecided_at_the_end,
     "undecided in the bake": lambda: silent_bake()().until(Phase.HELD),
+    "with nobody on the old side": old_side_gone,
     "failed": held_failed,
     "without metrics": held_blind,
     "in conflict": held_conflict,
@@ -126,6 +133,7 @@ WAYS = {
     "undecided": (["resume", "skip"], "stage half", ["abort"]),
     "undecided at the last stage": (["resume"], "edit bake", ["abort"]),
     "undecided in the bake": (["resume"], "edit bake", ["abort"]),
+    "with nobody on the old side": ([], "stage half", []),
     "failed": ([], "another version of the new side", ["abort"]),
     "awaiting an approval": (["approve"], "stage", ["abort"]),
     "paused": (["resume"], "stage half", ["abort"]),

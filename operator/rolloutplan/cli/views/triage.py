@@ -19,6 +19,7 @@ from rich.text import Text
 from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
 from rolloutplan.api.printable import line
+from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import EDITABLE
 from rolloutplan.api.status import RUNNING, STARTING, Phase, PredicateStatus, Status
@@ -173,6 +174,8 @@ def _kill(plan: Plan) -> Way:
         case Phase.SUCCEEDED | Phase.CONTRACTING | Phase.HELD if is_scaling_old(status):
             words = "the old side was scaled down: this prints what scales it up and restores the old weights"
             return Way("Kill", words, tuple(filter(None, (_by_hand(raw),))))
+        case Phase.HELD if status.held_for == HoldReason.OLD_SIDE_DOWN:
+            return Way("Kill", "not while nobody answers on the old side: make its pods ready first")
         case Phase.SUCCEEDED:
             return Way("Kill", "restore the old weights", (command(Verb.REVERT, raw),))
         case phase if phase in _BEFORE_WEIGHTS:

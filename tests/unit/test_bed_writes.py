@@ -101,6 +101,12 @@ def test_two_writes_say_together_what_one_says_that_has_both() -> None:
     assert {*facts(both)} - {*facts(first), *facts(second)} == {"task is over"}
 
 
+def on_deployment() -> Write:
+    """A short Event on a Deployment of the plan: no point to die at."""
+    about = {"kind": "Deployment", "name": "checkout-v1"}
+    return created("events", {"reason": "Started", "note": "", "metadata": {}, "regarding": about})
+
+
 @pytest.mark.parametrize(
     ("write", "plan"),
     [
@@ -108,6 +114,7 @@ def test_two_writes_say_together_what_one_says_that_has_both() -> None:
         (patch(PLAN), "checkout"),
         (patch(ROUTE), ""),
         (event("Started", ""), "checkout"),
+        (on_deployment(), "Deployment checkout-v1"),
         (created("jobs", {"metadata": {"labels": {"rolloutplan.dev/plan": "checkout"}}}), "checkout"),
         (record(STARTED), "checkout"),
         (patch(RECORD, ("add", "/status/outcome", "Superseded")), "checkout"),

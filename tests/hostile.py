@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from rolloutplan.api.status import Status
 from rolloutplan.cluster.plans import is_rewritten, replaced_commands
+from rolloutplan.engine.memory.in_flight import LOST_AFTER
 from rolloutplan.engine.model.actions import CheckGate, PatchPlanMetadata, PatchRoute, QueryOnce, RunJob
 from rolloutplan.engine.model.effects import (
     Effect,
@@ -40,7 +41,7 @@ from rolloutplan.engine.model.plan_view import PlanView, Unreadable
 from rolloutplan.engine.model.policy_view import QueueEntry
 from rolloutplan.engine.model.snapshot import Facts, JobView, RouteView
 from rolloutplan.engine.model.templates import judged_by
-from rolloutplan.engine.plan_run import LOST_AFTER, PlanRun
+from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.engine.policy.policies import concurrency_groups
 from tests.queues import queues
 from tests.situations import s

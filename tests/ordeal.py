@@ -244,8 +244,8 @@ def _is_over(host: Host) -> bool:
 
 def _owes(run: PlanRun, host: Host) -> bool:
     """Whether something that was refused or lost is tried again, or a decision is still to be published."""
-    tries = any(refusal.retry_at > host.now for refusal in run.refusals.values())
-    return tries or min(run._published.values(), default=0) < host.watches.known("plan").status.seq
+    tries = any(run.refusals.wake_at(host.now))
+    return tries or min(run._publishing.through.values(), default=0) < host.watches.known("plan").status.seq
 
 
 def _changed_at(world: World) -> datetime:
@@ -279,7 +279,7 @@ def falls_off(host: Host) -> None:
     status, run = host.watches.known("plan").status, host.world.run
     if run is not None:
         there = {decision.seq for decision in status.decisions}
-        for sink, through in run._published.items():
+        for sink, through in run._publishing.through.items():
             host.passed_over[sink] |= {*range(through + 1, status.seq + 1)} - there
 
 

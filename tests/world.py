@@ -32,6 +32,7 @@ from rolloutplan.api.status_patch import look_patch
 from rolloutplan.api.template import read_template
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.cluster.plans import is_rewritten, with_begun
+from rolloutplan.engine import memory
 from rolloutplan.engine.analysis.measurements import apply_answers
 from rolloutplan.engine.model.actions import (
     CheckGate,
@@ -93,7 +94,6 @@ from rolloutplan.engine.policy.grants import unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.jobs import job_name
-from rolloutplan.engine.run.new_side import NewSide
 from rolloutplan.publish.events import EventSink
 from rolloutplan.publish.records import RecordSink
 from rolloutplan.stats.threshold import judge
@@ -354,6 +354,17 @@ class Late:
         return next(effect for effect in self.effects if isinstance(effect.work, Write))
 
 
+def _remembered(value: Any) -> Any:
+    """What a run remembers, for a twin of it: neither notices what the other remembers from now on."""
+    if isinstance(value, dict):
+        return dict(value)
+    if type(value).__module__.startswith(memory.__name__):
+        twin = copy.copy(value)
+        vars(twin).update({name: _remembered(each) for name, each in vars(value).items()})
+        return twin
+    return value
+
+
 @dataclass
 class World:
     name: str = "plan"
@@ -521,7 +532,7 @@ class World:
             setattr(twin, each.name, copy.copy(getattr(self, each.name)))
         if twin.run is not None:
             for name, value in vars(twin.run).items():
-                setattr(twin.run, name, copy.copy(value) if isinstance(value, dict | NewSide) else value)
+                setattr(twin.run, name, _remembered(value))
         twin._filing = None
         return twin
 

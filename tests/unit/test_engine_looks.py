@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from rolloutplan.api.status import RUNNING, Phase
+from rolloutplan.engine.memory.looks import LOOK_EVERY
 from rolloutplan.engine.model.actions import PatchRoute
 from rolloutplan.engine.model.effects import Effect, Failure, Record, WriteLook
-from rolloutplan.engine.plan_run import LOOK_EVERY
 from tests.world import World
 
 MINUTE = timedelta(minutes=1)

@@ -9,6 +9,7 @@ import pytest
 
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.api.status import RUNNING, Decision, Kind, Phase, Status, read_status
+from rolloutplan.engine.memory.publishing import unwritten_notice
 from rolloutplan.engine.model.effects import Failure
 from rolloutplan.engine.model.snapshot import Refusal, RouteConflict
 from rolloutplan.engine.model.transitions import (
@@ -20,7 +21,6 @@ from rolloutplan.engine.model.transitions import (
     is_loud,
     severity_of,
 )
-from rolloutplan.engine.plan_run import _notice
 from rolloutplan.engine.run.transition import transition
 from rolloutplan.stats.verdict import Why
 from tests.refusals import GONE, changed
@@ -109,7 +109,7 @@ def test_every_reason_of_a_decision_stands_in_the_table() -> None:
 def test_that_nothing_can_be_recorded_is_a_warning() -> None:
     world = World().until(Phase.JUDGING)
     refusal = Refusal("status", "the status", "Forbidden", "no", True, False, START, START, 1)
-    assert severity_of(_notice(world.snapshot(), refusal)) is Severity.WARNING
+    assert severity_of(unwritten_notice(world.snapshot(), refusal)) is Severity.WARNING
 
 
 # ---- a run along the table -------------------------------------------------------------------------------------------

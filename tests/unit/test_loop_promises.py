@@ -18,11 +18,11 @@ from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine import plan_run
+from rolloutplan.engine.memory import new_side
 from rolloutplan.engine.model import snapshot
 from rolloutplan.engine.model.effects import Effects
 from rolloutplan.engine.model.queries import CountQuery, Series
 from rolloutplan.engine.model.snapshot import Facts
-from rolloutplan.engine.run import new_side
 from rolloutplan.loop import reconcile
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS
 from tests.refusals import changed

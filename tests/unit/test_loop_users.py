@@ -12,8 +12,8 @@ import pytest
 from rolloutplan.api.limits import UNREAD
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.engine.memory.in_flight import LOST_AFTER
 from rolloutplan.engine.model.snapshot import ServiceUsers
-from rolloutplan.engine.plan_run import LOST_AFTER
 from rolloutplan.loop import users
 from rolloutplan.loop.route_watch import CHUNK
 from rolloutplan.loop.routes import RouteKinds

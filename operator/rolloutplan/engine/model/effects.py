@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import Decision, Status
@@ -101,6 +101,8 @@ class Key(NamedTuple):
 STATUS, MARKS, STOP = Key("status"), Key("marks"), Key("stop")
 PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pods"), Key("lint"), Key("read plan")
 USERS, LOOK = Key("users"), Key("look")
+WRITES: Final = frozenset({"status", "marks", "route", "job", "scale"})
+"""The kinds of effects that change objects of users: one at a time, except in a rollback."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,47 @@
 """Instants of a status that are in the future: its writer's clock was ahead, or ours has been put back.
 
-`PlanRun` replaces them by now before anything is decided. Else nothing would be asked, and no answer would count, until
+They are replaced by now before anything is decided. Else nothing would be asked, and no answer would count, until
 the clock is there again.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from rolloutplan.api.changes import change, change_stage, change_task
 from rolloutplan.api.status import PredicateStatus, StageStatus, Status
+from rolloutplan.engine.model.snapshot import Facts
 
 TOLERATED: Final = timedelta(seconds=5)
 """Clocks of two machines are seldom nearer to each other than some hundred milliseconds. So much only delays."""
+
+
+class Future:
+    """The status that had instants in the future, and what is to be told of it."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Status, Status] | None = None
+        """A status with such instants, and the same without them."""
+        self._words = ""
+
+    def removed(self, facts: Facts, now: datetime) -> Facts:
+        """The facts with a status without such instants. The next status that is written keeps that."""
+        if self._known is None or self._known[0] != facts.status:
+            excess = ahead(facts.status, now)
+            self._known = (facts.status, without_future(facts.status, now)) if excess else None
+            if excess:
+                self._words = (
+                    f"the status has instants up to {excess.total_seconds():.0f} s ahead of this operator's clock: "
+                    f"they count as now, so the stage's soak starts again; check the clocks of the nodes"
+                )
+        return replace(facts, status=self._known[1]) if self._known is not None else facts
+
+    def words(self) -> str:
+        """What is to be told of it; empty once it is told."""
+        words, self._words = self._words, ""
+        return words
 
 
 def ahead(status: Status, now: datetime) -> timedelta:

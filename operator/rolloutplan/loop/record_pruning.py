@@ -1,7 +1,7 @@
 """Deletes the records of runs that are too many or too old, and closes those of plans that are gone.
 
-The leader looks at the records of a plan after the end of a run, and at all of them once an hour. It lists their
-metadata alone, page by page, and has one request in flight: records are large, and nothing waits for this.
+The leader looks at the records of a plan after the end of a run, and at all of them at first and once an hour. It lists
+their metadata alone, page by page, and has one request in flight: records are large, and nothing waits for this.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class RuleWeights(Part):
         return self.model_copy(update={"backends": backends})
 
     def with_added(self, added: tuple[str, ...]) -> RuleWeights:
-        return self.model_copy(update={"added": added})
+        return self if added == self.added else self.model_copy(update={"added": added})
 
 
 class RouteWeights(Part):

@@ -182,8 +182,10 @@ def _counterparts(rule: RuleWeights, snapshot: RuleWeights) -> tuple[Backend | N
 def _as_it_was(rule: RuleWeights, snapshot: RuleWeights, found: Iterable[Backend | None]) -> RuleWeights:
     """The rule, with nothing written where nothing was, and with its text if all of its weights are as they were."""
     backends = tuple(
-        now.model_copy(update={"missing": was.missing}) if was is not None and was.weight == now.weight else now
+        now.model_copy(update={"missing": was.missing}) if was and was.weight == now.weight and was != now else now
         for now, was in zip(rule.backends, found, strict=True)
     )
     text = snapshot.text if backends == snapshot.backends else ""
+    if backends == rule.backends and text == rule.text:
+        return rule
     return rule.model_copy(update={"backends": backends, "text": text})

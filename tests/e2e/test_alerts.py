@@ -82,7 +82,7 @@ def test_each_alert_fires_for_its_cause_and_for_no_other(bed: Bed, tmp_path: Pat
             for number, (alert, cause) in enumerate(CAUSES.items()):
                 shown.clear()
                 shown.update({**WELL, **cause, "number": float(number)})
-                until(lambda: fires(f"number == {number}"), 20, f"page {number}", every=0.1)  # noqa: B023
+                until(lambda: fires(f"number == {number}"), 30, f"page {number}", every=0.1)  # noqa: B023
                 assert {rule["alert"] for rule in rules if fires(rule["expr"])} == ({alert} - {""})
         finally:
             server.kill()

@@ -58,7 +58,7 @@ def test_traffic_follows_the_weights(bed: Bed, namespace: str) -> None:
     load = bed.load(f"{namespace}.example.com", rate=200, seconds=3)
     assert share(load.wait(), "v2") == pytest.approx(0.05, abs=0.01)
     set_weights(bed, namespace, 50, 50)
-    until(lambda: accepted(bed, namespace), 5, "the route's acceptance")
+    until(lambda: accepted(bed, namespace), 30, "the route's acceptance")
     load = bed.load(f"{namespace}.example.com", rate=200, seconds=3)
     assert share(load.wait(), "v2") == pytest.approx(0.5, abs=0.02)
     assert load.lost() == 0
@@ -67,13 +67,13 @@ def test_traffic_follows_the_weights(bed: Bed, namespace: str) -> None:
 def test_faults_are_seen(bed: Bed, namespace: str) -> None:
     query = f"{RATE.format(namespace, '500')} / {RATE.format(namespace, '.*')}"
     load = bed.load(f"{namespace}.example.com", rate=100, seconds=30)
-    until(lambda: bed.query(query) == 0, 10, "the first rate")
+    until(lambda: bed.query(query) == 0, 30, "the first rate")
     bed.behave("web-v1", namespace, errors=0.2)
-    until(lambda: (bed.query(query) or 0) > 0.15, 10, "the error rate")
+    until(lambda: (bed.query(query) or 0) > 0.15, 30, "the error rate")
     bed.behave("web-v2", namespace, crashloop=True)
     deployment = f"/apis/apps/v1/namespaces/{namespace}/deployments/web-v2"
-    until(lambda: bed.get(deployment)["status"].get("readyReplicas", 0) == 0, 5, "the crash")
-    until(lambda: load.lost() > 0, 5, "lost answers")
+    until(lambda: bed.get(deployment)["status"].get("readyReplicas", 0) == 0, 30, "the crash")
+    until(lambda: load.lost() > 0, 30, "lost answers")
     bed.behave("web-v2", namespace, ready=True)
     bed.wait_ready(namespace, "web-v2")
     load.stop()
@@ -81,7 +81,7 @@ def test_faults_are_seen(bed: Bed, namespace: str) -> None:
 
 def test_prometheus_keeps_its_data(bed: Bed, namespace: str) -> None:
     samples = f'sum(count_over_time(up{{namespace="{namespace}"}}[5m]))'
-    until(lambda: (bed.query(samples) or 0) >= 8, 10, "samples")
+    until(lambda: (bed.query(samples) or 0) >= 8, 30, "samples")
     bed.prometheus.kill()
     bed.prometheus.start()
     assert (bed.query(samples) or 0) >= 8
@@ -110,4 +110,4 @@ def test_a_killed_bed_leaves_no_program(tmp_path: Path) -> None:
         assert any("Ctrl-C" in line for line in bed.stdout)
         assert len(programs_of(tmp_path)) == 6
         bed.kill()
-    until(lambda: not programs_of(tmp_path), 5, "the end of all programs")
+    until(lambda: not programs_of(tmp_path), 30, "the end of all programs")

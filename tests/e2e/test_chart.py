@@ -487,7 +487,7 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
     monitors = pod_monitors()
     installed.apply(monitors)
     try:
-        until(lambda: served(installed, "/apis/monitoring.coreos.com/v1/podmonitors"), 10, "the kind PodMonitor")
+        until(lambda: served(installed, "/apis/monitoring.coreos.com/v1/podmonitors"), 30, "the kind PodMonitor")
         assert one(render(installed, *asking), "PodMonitor")["metadata"]["namespace"] == NAMESPACE
     finally:
         installed.delete(monitors)
@@ -546,7 +546,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
             )
         let_no_pod_in(installed, stuck.namespace)
         stuck.start(**FAST, assumptions=[assumption("cache")])
-        until(lambda: "PodSecurity" in stuck.status().get("message", ""), 20, "why the Job has no pod")
+        until(lambda: "PodSecurity" in stuck.status().get("message", ""), 30, "why the Job has no pod")
         stuck.say("abort a1")
         roll_back(bad)
         stuck.until("RolledBack")
@@ -561,7 +561,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
             "the last Events, and the end of an old record",
         )
     granted = rights(installed, "ClusterRole", "Role")
-    until(lambda: {right for right in granted if right[0] == "watch"} <= trail.used(), 10, "the end of all watches")
+    until(lambda: {right for right in granted if right[0] == "watch"} <= trail.used(), 30, "the end of all watches")
 
     for shop in (plain, works, sized):
         assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
@@ -637,7 +637,7 @@ def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in
     worker, scaler = Person(installed, shop, "eve", rights=("jobs",)), Person(installed, shop, "sid", rights=("scale",))
     works: dict[str, Any] = {"expand": {"jobs": [{"name": "add", **job()}]}}
     sizes: list[dict[str, Any]] = [{"expand": {"scale": {"new": 2}}}, {"contract": {"scaleOld": 0}}]
-    until(lambda: "may not create Jobs" in author.says_of(shop.plan(**works)), 20, "the policies")
+    until(lambda: "may not create Jobs" in author.says_of(shop.plan(**works)), 30, "the policies")
 
     assert not author.says_of(shop.plan())
     assert not worker.says_of(shop.plan(**works))
@@ -653,7 +653,7 @@ def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in
         assert "sid may not create Jobs in namespace chart-admission" in scaler.says_of(shop.plan(**spec))
 
     installed.apply(shop.plan(**works))
-    until(lambda: author.says_to("approve a0", "bob"), 20, "the policy for commands")
+    until(lambda: author.says_to("approve a0", "bob"), 30, "the policy for commands")
     for command, by, person, words in (
         ("approve a1", "ann", releaser, ""),
         ("approve a2", "bob", releaser, "rolloutplan.dev/command-by: ann"),
@@ -691,8 +691,8 @@ def test_who_may_only_patch_plans_sends_commands_and_changes_nothing_else(instal
     )
     edited = shop.plan(hypothesis="another one")
     may_not = "olga may send commands to the plan, and not change its spec or labels"
-    until(lambda: not writer.says_of(edited), 20, "the roles")
-    until(lambda: may_not in on_call.says_of(edited), 20, "the policy")
+    until(lambda: not writer.says_of(edited), 30, "the roles")
+    until(lambda: may_not in on_call.says_of(edited), 30, "the policy")
     assert may_not in on_call.says_to("", ""), "labels, by which policies select"
     assert not on_call.says_to("abort a1", None)
     assert not writer.says_to("", "")
@@ -776,7 +776,7 @@ def test_with_namespaces_it_has_rights_in_these_alone(installed: Bed) -> None:
     trail = Trail(installed)
     with trail.without_refusal(), as_its_pod(installed):
         served.until("Succeeded", timeout=60)
-        until(lambda: "Succeeded" in served.reasons(), 5, "the last Event")
+        until(lambda: "Succeeded" in served.reasons(), 30, "the last Event")
     assert "phase" not in other.status(), "nobody serves this namespace"
     assert other.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     for path in (PLANS, ROUTES):
@@ -1017,11 +1017,11 @@ def frozen(bed: Bed, path: str) -> Iterator[Callable[[], None]]:
 
     def lift() -> None:
         bed.delete(binding, policy)
-        until(lambda: not refuses(), 20, "the end of the change freeze")
+        until(lambda: not refuses(), 30, "the end of the change freeze")
 
     bed.apply(policy, binding)
     try:
-        until(refuses, 20, "the change freeze")
+        until(refuses, 30, "the change freeze")
         yield lift
     finally:
         lift()
@@ -1043,4 +1043,4 @@ def roll_back(shop: Shop) -> None:
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s", "deadline": "60s"}])
     shop.until("Judging/w25")
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.3)
-    shop.until("RolledBack", timeout=20)
+    shop.until("RolledBack")

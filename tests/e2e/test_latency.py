@@ -12,11 +12,11 @@ def test_latency_puts_the_old_weights_back(shop: Shop, running: Operator) -> Non
     slower = {"name": "slower", "query": SLOW, "vsOld": "> 2x", "window": "5s"}
     shop.start(guards=[], stages=[{"weights": ["50%", "100%"], "soak": "30s", "fail": [slower]}])
     shop.until("Judging/w50")
-    until(lambda: shop.measured(SLOW, "checkout-v2", "5s"), 20, "how slow the new side is")
+    until(lambda: shop.measured(SLOW, "checkout-v2", "5s"), 30, "how slow the new side is")
     running.judges(3)
     assert shop.phase() == "Judging", "two equal sides must not be told apart"
     shop.bed.behave("checkout-v2", shop.namespace, latency=0.3)
-    status = shop.until("RolledBack", timeout=20)
+    status = shop.until("RolledBack")
     assert status["reason"] == "FailTripped"
     assert "slower" in status["message"]
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}

@@ -80,7 +80,7 @@ def test_whenever_the_operator_dies_each_task_is_done_once_and_none_is_passed_ov
     shop.approve()
     running.process.start()
     lives_until(shop, in_phase("Succeeded"))
-    until(lambda: len(shop.events()) >= shop.status()["seq"], 5, "the last Event")
+    until(lambda: len(shop.events()) >= shop.status()["seq"], 30, "the last Event")
 
     assert [decision["reason"] for decision in shop.trail()] == LIVED
     assert shop.created_jobs() == [shop.job_name(task) for task in TASKS]

@@ -66,10 +66,10 @@ def shop(bed: Bed) -> Iterator[str]:
     bed.apply(objects.httproute("web", {"web-v1": 50, "web-v2": 50}, name, f"{name}.example.com"))
     for version in ("v1", "v2"):
         bed.wait_ready(name, f"web-{version}")
-    until(lambda: (bed.query(f'count(http_requests_total{{namespace="{name}"}})') or 0) >= 8, 10, "all counters")
+    until(lambda: (bed.query(f'count(http_requests_total{{namespace="{name}"}})') or 0) >= 8, 30, "all counters")
     bed.load(f"{name}.example.com", rate=200, seconds=3).wait()
     grown = f'sum(increase(http_requests_total{{namespace="{name}"}}[3s]))'
-    until(lambda: bed.query(grown) == 0, 10, "the last scrape")
+    until(lambda: bed.query(grown) == 0, 30, "the last scrape")
     SERVED[name] = datetime.now(UTC).replace(microsecond=0)
     yield name
     bed.delete(objects.namespace(name))
@@ -272,7 +272,7 @@ def histograms(bed: Bed) -> Iterator[str]:
     try:
         for name in ("classic", "native", "stored"):
             events = Events(histogram=f'{NAME}{{job="{name}"}}', slower_than=timedelta(seconds=1))
-            until(lambda events=events: counted(url, events)[0], 20, f"the {name} histogram")  # type: ignore[misc]
+            until(lambda events=events: counted(url, events)[0], 30, f"the {name} histogram")  # type: ignore[misc]
         yield url
     finally:
         process.kill()

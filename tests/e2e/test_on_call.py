@@ -47,7 +47,7 @@ def test_what_is_asked_of_a_run_is_answered_by_the_commands_of_the_docs(
     assert max(map(len, one.splitlines())) <= WIDEST
 
     shop.until("Succeeded")
-    until(lambda: "Succeeded" in shop.reasons(), 5, "the last Event")
+    until(lambda: "Succeeded" in shop.reasons(), 30, "the last Event")
     events, decisions, hour, plan, route = commands("What changed in the last hour")
     narrower = [f"regarding.kind=RolloutPlan,{more}" for more in ("type=Normal", "regarding.name=checkout-v2")]
     for command in (

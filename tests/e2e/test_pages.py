@@ -61,7 +61,7 @@ class Reader:
                 (self._folder / block.argument).parent.mkdir(parents=True, exist_ok=True)
                 (self._folder / block.argument).write_text(block.text)
             case "run" if block.language == "promql":
-                until(lambda: self._bed.series(block.text), 20, f"an answer to {block}")
+                until(lambda: self._bed.series(block.text), 30, f"an answer to {block}")
             case "run" | "$" | "fails" | "watch":
                 self._run(block)
             case "expect":

@@ -60,7 +60,7 @@ def url(bed: Bed) -> Iterator[str]:
     try:
         url = f"http://127.0.0.1:{PORT}"
         known = 'count({__name__=~"own|secret|a.b"} offset 2s)'
-        until(lambda: prometheus.query(known, url) == 3 * MANY + 3, 20, "the series")
+        until(lambda: prometheus.query(known, url) == 3 * MANY + 3, 30, "the series")
         yield url
     finally:
         process.kill()

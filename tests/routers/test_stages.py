@@ -113,9 +113,9 @@ def test_a_run_mirrors_lets_testers_in_and_loses_no_answer(shop: Routed) -> None
     ]
     shop.start(guards=[COUNTED], stages=stages)
     shop.until("Judging/dark", timeout=60)
-    until(lambda: shop.handled("checkout-v2"), 10, "the first copy")
+    until(lambda: shop.handled("checkout-v2"), 30, "the first copy")
     answered, copied = shop.handled("checkout-v1"), shop.handled("checkout-v2")
-    until(lambda: shop.handled("checkout-v1") >= answered + COPIED, 15, "the answers")
+    until(lambda: shop.handled("checkout-v1") >= answered + COPIED, 30, "the answers")
     answered, copied = shop.handled("checkout-v1") - answered, shop.handled("checkout-v2") - copied
     assert {version for version, _ in load.counts()} == {"v1"}
     print(f"{shop.plane.kind}: {copied} copies of {answered} requests, no answer of the new side")

@@ -19,7 +19,7 @@ def answer(shop: Shop, token: str) -> dict[str, Any]:
     def there() -> dict[str, Any] | None:
         return next((d for d in shop.status().get("decisions", ()) if d.get("token") == token), None)
 
-    found = until(there, 5, f"the answer to {token}")
+    found = until(there, 30, f"the answer to {token}")
     assert found is not None
     return found
 
@@ -29,13 +29,13 @@ def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop, 
     shop.start(stages=SLOW_STAGES, guards=[NEVER])
     shop.until("Judging/w25")
     shop.say("pause t1")
-    shop.until("Held", timeout=5)
+    shop.until("Held")
     shop.bed.kubectl("-n", shop.namespace, "annotate", "rp", "checkout", "rolloutplan.dev/command-")
     shop.looked_at_again()
     running.judges(2)
     assert shop.status()["held"]["reason"] == "Paused"
     shop.say("resume t2")
-    shop.until("Judging/w25", timeout=5)
+    shop.until("Judging/w25")
     shop.say("pause t1")
     shop.looked_at_again()
     running.judges(2)
@@ -50,24 +50,24 @@ def test_a_plan_that_is_committed_with_a_pause_starts_when_it_is_resumed(shop: S
     plan = shop.plan(stages=SLOW_STAGES, guards=[NEVER])
     plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "pause from-git --reason not before the sale"}
     shop.bed.apply(plan, manager="flux")
-    until(lambda: shop.status().get("reason") == "Paused", 5, "the pause")
+    until(lambda: shop.status().get("reason") == "Paused", 30, "the pause")
     assert answer(shop, "from-git")["by"] == "flux (self-declared)"
     plan["metadata"]["annotations"] = {"rolloutplan.dev/command": "resume from-git-2"}
     shop.bed.apply(plan, manager="flux")
-    shop.until("Judging/w25", timeout=20)
+    shop.until("Judging/w25")
 
 
 def test_a_stage_that_wants_approval_waits_for_it(shop: Shop) -> None:
     shop.open()
     stages = [{"weight": "25%", "soak": "1s"}, {"name": "all", "weight": "100%", "soak": "1s", "approval": "Required"}]
     shop.start(stages=stages, guards=[NEVER])
-    held = shop.until("Held", timeout=20)
+    held = shop.until("Held")
     assert held["reason"] == "AwaitingApproval"
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     done = shop.cli("approve", "checkout", "-n", shop.namespace, "--reason", "seen the dashboards")
     assert done.returncode == 0, done.stderr
     assert "seen the dashboards" in done.stdout
-    shop.until("Succeeded", timeout=20)
+    shop.until("Succeeded")
 
 
 def test_promote_skip_revert_and_retry(shop: Shop) -> None:
@@ -89,7 +89,7 @@ def test_promote_skip_revert_and_retry(shop: Shop) -> None:
     shop.say("retry t6")
     shop.until("Judging/w5")
     assert shop.status()["run"] == 2
-    until(lambda: "Retried" in shop.reasons(), 5, "the Events")
+    until(lambda: "Retried" in shop.reasons(), 30, "the Events")
     seqs = [int(event["metadata"]["name"].rpartition(".")[2]) for event in shop.events()]
     assert seqs == list(range(1, len(seqs) + 1)), "every decision has exactly one Event"
 
@@ -99,9 +99,9 @@ def test_resume_takes_up_a_stage_whose_weights_somebody_moved_back(shop: Shop) -
     shop.start(stages=SLOW_STAGES, guards=[NEVER])
     shop.until("Judging/w25")
     shop.bed.apply(objects.httproute("checkout", {"checkout-v1": 90, "checkout-v2": 10}, shop.namespace, shop.host))
-    shop.until("Held", timeout=5)
+    shop.until("Held")
     shop.say("resume t1")
-    shop.until("Judging/w25", timeout=10)
+    shop.until("Judging/w25")
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     assert answer(shop, "t1")["reason"] == "Resumed"
 
@@ -114,7 +114,7 @@ def test_a_command_that_cannot_be_read_is_answered(shop: Shop, command: str, wor
     shop.bed.apply(objects.namespace(shop.namespace))
     shop.start()
     shop.say(command)
-    until(lambda: any(words in e["note"] for e in shop.events() if e["reason"] == "CommandRejected"), 5, "the answer")
+    until(lambda: any(words in e["note"] for e in shop.events() if e["reason"] == "CommandRejected"), 30, "the answer")
 
 
 def test_the_cli_says_what_is_wrong(shop: Shop) -> None:

@@ -78,10 +78,10 @@ def test_a_time_that_is_no_bound_of_the_buckets_is_refused_before_any_weight_mov
     shop.open()
     shop.bed.load(shop.host, rate=20)
     buckets = f'count(http_request_duration_seconds_bucket{{namespace="{shop.namespace}",le="0.1"}} > 0)'
-    until(lambda: shop.bed.query(buckets), 20, "its buckets")
+    until(lambda: shop.bed.query(buckets), 30, "its buckets")
     odd = changed(SLOWER, {"events.slowerThan": "123ms"})
     shop.start(guards=[odd], stages=[{"weights": ["50%", "100%"], "soak": "5s"}])
-    status = shop.until("Invalid", timeout=20)
+    status = shop.until("Invalid")
     assert status["reason"] == "QueryRejected"
     for words in ("slower", "events.slowerThan: 123ms is not a bucket bound", "100ms"):
         assert words in status["message"]

@@ -32,7 +32,7 @@ def example(file: str, shop: Shop, deadline: str = "60s") -> Json:
 
 def told(shop: Shop, name: str) -> list[str]:
     """The reasons of all Events, once the plan is at its end."""
-    until(lambda: len(shop.events(name)) >= shop.status(name)["seq"], 5, "the last Event")
+    until(lambda: len(shop.events(name)) >= shop.status(name)["seq"], 30, "the last Event")
     return shop.reasons(name)
 
 
@@ -155,7 +155,7 @@ def test_a_worker_does_its_work_before_it_gets_any_and_the_old_one_ends_what_it_
     shop.until("Probing", name=MAILER)
     assert shop.traffic() == {"mailer-v1": 100, "mailer-v2": 0}
     stage = shop.until("Judging/all", name=MAILER, timeout=60)["stage"]
-    until(lambda: datetime.now(UTC) > datetime.fromisoformat(stage["soakUntil"]), 10, "the end of the soak")
+    until(lambda: datetime.now(UTC) > datetime.fromisoformat(stage["soakUntil"]), 30, "the end of the soak")
     running.judges(3)
     assert shop.phase(MAILER) == "Judging", "the old one has mails to send yet"
     shop.bed.behave("mailer-v1", shop.namespace, exposes=f"{MAILS}mails_queue_length 0")

@@ -33,12 +33,12 @@ def test_a_freeze_holds_before_the_next_increase_and_never_a_rollback(shop: Shop
     shop.start(stages=QUICK, guards=[flips])
     shop.until("Judging/w25")
     demand(shop, freeze={"now": "incident 4711"})
-    held = shop.until("Held", timeout=10)
+    held = shop.until("Held")
     assert held["reason"] == "Frozen"
     assert "incident 4711" in held["message"]
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
     shop.bed.behave("checkout-v2", shop.namespace, ready=False)
-    status = shop.until("RolledBack", timeout=10)
+    status = shop.until("RolledBack")
     assert status["reason"] == "NewSideDown"
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
@@ -47,7 +47,7 @@ def test_a_thaw_lets_it_go_on(shop: Shop) -> None:
     shop.open()
     demand(shop, freeze={"now": "incident 4711"})
     shop.start(stages=QUICK, guards=[NEVER])
-    until(lambda: shop.status().get("reason") == "Frozen", 10, "the freeze")
+    until(lambda: shop.status().get("reason") == "Frozen", 30, "the freeze")
     assert shop.phase() == "Pending"
     demand(shop)
     shop.until("Succeeded", timeout=30)
@@ -62,7 +62,7 @@ def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop) ->
     for name in names:
         routes = {"routes": [{"kind": "HTTPRoute", "name": name}], "drain": "0s"}
         shop.start(name, traffic=routes, stages=[{"weights": ["50%", "100%"], "soak": "3s"}], guards=[NEVER])
-    until(lambda: [shop.status(name).get("reason") for name in names].count("Waiting") == 2, 10, "two that wait")
+    until(lambda: [shop.status(name).get("reason") for name in names].count("Waiting") == 2, 30, "two that wait")
     waits = " ".join(shop.status(name).get("message", "") for name in names if shop.phase(name) == "Pending")
     assert "in the queue for a place in lock group" in waits
 
@@ -78,11 +78,11 @@ def test_a_spent_error_budget_takes_no_increase_and_one_that_is_not_known_neithe
     shop.open()
     demand(shop, errorBudget={"query": "vector(0.05)", "atLeast": "20%"})
     shop.start(stages=QUICK, guards=[NEVER])
-    held = shop.until("Held", timeout=20)
+    held = shop.until("Held")
     assert held["reason"] == "BudgetSpent"
     assert "5% of the error budget is left; at least 20% must be left" in held["message"]
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     demand(shop, errorBudget={"query": "nothing_counts_this", "atLeast": "20%"})
-    until(lambda: "NoData" in shop.status().get("message", ""), 15, "the doubt")
+    until(lambda: "NoData" in shop.status().get("message", ""), 30, "the doubt")
     demand(shop, errorBudget={"query": "vector(0.5)", "atLeast": "20%"})
     shop.until("Succeeded", timeout=40)

@@ -20,7 +20,7 @@ Change = Callable[[Shop], None]
 def drop(shop: Shop, manifest: Manifest) -> None:
     """Delete an object, and wait until it is gone."""
     shop.bed.delete(manifest)
-    until(lambda: gone(shop, manifest), 20, "the end of what is dropped")
+    until(lambda: gone(shop, manifest), 30, "the end of what is dropped")
 
 
 def gone(shop: Shop, manifest: Manifest) -> bool:
@@ -117,7 +117,7 @@ def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
     assert status["phase"] == "Invalid"
     assert words in status["message"]
     assert next(c for c in status["conditions"] if c["type"] == "Stalled")["reason"] == reason
-    until(lambda: "Stalled" in shop.reasons(), 5, "the Event")
+    until(lambda: "Stalled" in shop.reasons(), 30, "the Event")
     fixes(shop)
     shop.until("Judging", timeout=30)
 
@@ -149,7 +149,7 @@ def test_a_status_edited_by_hand_never_stops_another_plan_nor_loses_the_way_back
     other = Shop(shop.bed, f"{shop.namespace}-b").open()
     try:
         other.start(stages=[{"weights": ["25%", "100%"], "soak": "60s"}])
-        other.until("Judging/w25", timeout=10)
+        other.until("Judging/w25")
     finally:
         other.close()
     assert shop.status()["phase"] in ("Judging", "Held", "Invalid", "RollingBack", "RolledBack")
@@ -163,7 +163,7 @@ def test_a_route_that_is_deleted_in_mid_run_is_held_and_a_deletion_does_not_wait
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "60s"}])
     shop.until("Judging/w25")
     shop.bed.api("DELETE", ROUTES.format(shop.namespace, "checkout"))
-    held = shop.until("Held", timeout=10)
+    held = shop.until("Held")
     assert held["reason"] == "Conflict"
     assert "gone" in held["message"]
     shop.bed.kubectl("-n", shop.namespace, "delete", "rp", "checkout", "--timeout=10s")
@@ -173,7 +173,7 @@ def test_a_plan_with_a_source_that_is_down_does_not_start_blind(shop: Shop) -> N
     shop.open()
     shop.bed.apply(metric_source("http://10.99.0.1:9", "down", timeout="1s"))
     shop.start(metrics={"source": "down"})
-    until(lambda: shop.status().get("reason") == "MetricsUnavailable", 15, "MetricsUnavailable")
+    until(lambda: shop.status().get("reason") == "MetricsUnavailable", 30, "MetricsUnavailable")
     assert shop.phase() == "Pending"
     assert shop.route()["metadata"]["generation"] == 1
     shop.bed.apply(metric_source(shop.bed.prometheus_url, "down", timeout="1s"))

@@ -190,6 +190,10 @@ def test_a_first_plan_is_found_and_taken(bed: Bed, tmp_path: Path, capsys: pytes
     assert main(["lint", str(file)]) == 0
     assert main(["diff", str(file)]) == 1
     assert f"RolloutPlan {NAMESPACE}/pay-v2 is created" in capsys.readouterr().out
+    with file.open("a") as more:
+        more.write("---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: pay-v2}\n")
+    assert main(["diff", str(file)]) == 1
+    assert capsys.readouterr().err.startswith("rolloutplan: not compared: Deployment pay-v2: kubectl diff shows them")
 
 
 def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,6 +234,18 @@ LIVE = release("v1", "v2")
         (f"{LIVE}---\n{PLAN}", ["--image", IMAGE], "one release has one plan, and these files have RolloutPlan"),
         (SERVICE, ["--image", IMAGE], "one release has one plan, and these files have none"),
         (LIVE.replace("old: {", "older: {"), ["--image", IMAGE], "spec.old: required field is missing"),
+        (
+            LIVE.replace("kind: HTTPRoute, name", "kind: Replicas, name"),
+            ["--image", IMAGE],
+            "create it with kubectl",
+        ),
+        (
+            LIVE.replace("kind: HTTPRoute, name: checkout", "kind: FeatureFlag, name: checkout, flag: cart")
+            .replace("old: {", 'old: {variant: "off", ')
+            .replace("new: {", 'new: {variant: "on", '),
+            ["--image", IMAGE],
+            "write on into spec.old.variant and the next one into spec.new.variant",
+        ),
     ],
 )
 def test_what_cannot_be_told_from_the_files_is_refused_with_the_fix(

@@ -74,7 +74,7 @@ class Edit:
 
 
 def diff(files: Files, namespace: Namespace = None, output: Output = "text") -> int:
-    """Plans, templates, metric sources, policies and kinds of route are compared, field by field; others are left out.
+    """Plans, templates, metric sources, policies and kinds of route are compared, field by field; others are named.
 
     Of a plan it says what becomes of its run, which other plans it waits for, and which policies hold it. Exit 0 if
     nothing changes, 1 if something does, 2 if something is refused or cannot be read.
@@ -93,6 +93,9 @@ def diff(files: Files, namespace: Namespace = None, output: Output = "text") -> 
         edits = asyncio.run(_compare(ours, namespace))
     except CliError as error:
         raise CliError(str(error), REFUSED) from error
+    if others := [each.subject for each in objects if not each.is_ours]:
+        words = f"not compared: {', '.join(others)}: kubectl diff shows them"
+        fail(f"{words}; another pod template of the new side begins another run, too", SAME)
     if output == "text":
         print(printable("\n".join(line for edit in edits for line in _as_text(edit))))
     elif output == "name":

@@ -16,6 +16,7 @@ import typer
 import yaml
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.stage import FULL
 from rolloutplan.cli.files import UNREADABLE, ParsedObject, cannot_all_be_read, format_diagnostic, read_files
@@ -244,8 +245,8 @@ class _Next:
     def made(self) -> _Result:
         """Make the texts. Raises CliError where the next release cannot be told from the files."""
         given, spec = self.given, self.given.spec
-        if spec.is_one_deployment or spec.replicas is not None:
-            raise _refused(given.plan, "spec", "the sides have no Services of their own: edit the plan by hand")
+        if words := _by_hand(spec):
+            raise _refused(given.plan, "spec.traffic.routes", words)
         if self._is_made():
             words = f"{spec.new.deployment} has the image {self.image} already: nothing to do"
             return _Result(given.text(), (words,))
@@ -400,6 +401,23 @@ class _Next:
             raise _refused(found, "spec.template.spec.containers", words)
         for node in images:
             (editor or self.given.editor(found)).set(node, self.image)
+
+
+def _by_hand(spec: PlanSpec) -> str:
+    """Why the next release of a plan cannot be written from its files, and what to do; empty where it can."""
+    if spec.replicas is not None:
+        return (
+            f"{REPLICAS} counts the pods of one Service, so the next Deployment has to begin with none, and Git must"
+            " not say how many it has: create it with kubectl and replicas: 0, leave replicas out of its file, and"
+            f" write {spec.new.deployment} into spec.old and the next one into spec.new"
+        )
+    if any(ref.kind == FEATURE_FLAG for ref in spec.traffic.routes):
+        return (
+            "the sides are variants of a feature flag, and no image says what the next one is called: add it to the"
+            f" flag with weight 0, and write {spec.new.variant} into spec.old.variant and the next one into"
+            " spec.new.variant"
+        )
+    return ""
 
 
 def _version(found: ParsedObject, sides: Sides) -> str:

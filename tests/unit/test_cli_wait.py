@@ -127,8 +127,8 @@ class Told:
         except CliError:
             return None
 
-    async def objects(self, *_: Any) -> list[Raw]:
-        return self.records
+    async def pages(self, *_: Any) -> AsyncIterator[list[Raw]]:
+        yield self.records
 
     async def plan(self, _: str) -> Plan:
         state = self.states.pop(0)

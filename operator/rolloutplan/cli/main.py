@@ -21,6 +21,8 @@ CLOSED_PIPE: Final = 141
 """The exit code where the reader of the output has closed it: that of other programs, which SIGPIPE ends."""
 _COMPLETION: Final = "_ROLLOUTPLAN_COMPLETE"
 """The variable by which the script of a shell asks for completions."""
+_ONE_LINE: Final = "1000"
+"""Columns: typer breaks a description at the width of the terminal, and each line of it would be a completion."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +85,7 @@ def _run(arguments: list[str]) -> int:
     example = "simulate plan.yaml --traffic 12/s"
     commands = command_line(COMMANDS, example, completion=name == "rolloutplan")  # kubectl completes by itself
     if _COMPLETION in os.environ:
+        os.environ["COLUMNS"] = _ONE_LINE
         commands.main(prog_name="rolloutplan")
     try:
         with commands.make_context(name, arguments) as context:

@@ -10,6 +10,7 @@ import pytest
 
 from rolloutplan.api.command import ANNOTATION, Command, Verb, read_command
 from rolloutplan.cli import session as cli_session
+from rolloutplan.cli.output import CliError
 from rolloutplan.cli.sending import Answer, Outcome, Sending, Target, _answer
 from rolloutplan.cli.session import Session, explain
 from rolloutplan.cluster.client import Api, ApiError, Raw
@@ -237,3 +238,22 @@ def test_the_rows_of_a_table_are_read_page_by_page() -> None:
     ]
     assert [(query["limit"], query.get("continue")) for query in asked] == [(500, None), (500, "1"), (500, "2")]
     assert {query["labelSelector"] for query in asked} == {"a=b"}
+
+
+@pytest.mark.parametrize("read", ["objects", "rows"])
+def test_a_selector_that_cannot_be_read_is_named(read: str) -> None:
+    refused = ApiError(400, "BadRequest", "unable to parse requirement: found '!'")
+
+    class Refusing:
+        def __getattr__(self, _: str) -> Any:
+            async def refuse(*_: Any, **__: Any) -> Raw:
+                raise refused
+
+            return refuse
+
+    cluster = Session(cast("Api", Refusing()), "shop")
+    with pytest.raises(CliError, match='-l: "!!" is no selector of labels: unable to parse') as raised:
+        asyncio.run(getattr(cluster, read)(PLANS, "!!"))
+    assert raised.value.code == 2
+    with pytest.raises(ApiError):
+        asyncio.run(getattr(cluster, read)(PLANS))

@@ -48,6 +48,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["pause", "checkout", "--reason"], "rolloutplan pause: --reason: a value is missing"),
         (["lint", "x.yaml", "--strict=no"], "rolloutplan lint: --strict: it takes no value"),
         (["undo"], "rolloutplan undo: PLAN is missing\nusage: rolloutplan undo "),
+        (["record", "a", "--run", "x"], "rolloutplan record: --run: write a whole number, such as 3"),
+        (["record", "a", "--run=-1"], "rolloutplan record: --run: write 0 or more"),
         (["undo", "a", "b"], 'rolloutplan undo: "b" is not expected here'),
         (["lint", "x.yaml", "--bad", "x"], 'lint: --bad: "x" is not a percentage'),
         (["operator", "--log-level", "loud"], '--log-level: "loud" is not one of debug, info, warning, error'),

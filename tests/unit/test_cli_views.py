@@ -2,10 +2,11 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from rolloutplan.api.record import read_record
 from rolloutplan.api.status import Phase, read_status
@@ -188,6 +189,15 @@ def test_the_last_decision_in_sentences(width: int) -> None:
         'go on rolloutplan retry -n shop checkout-v2 --reason "..."',
     ):
         assert part in said
+
+
+def test_no_line_ends_with_blanks() -> None:
+    """In a file or a pipe, 200 columns wide, they would be most of it."""
+    out = StringIO()
+    views = (why.rendered(Plan(BACK), NOW), triage.rendered(Plan(BACK), NOW, 200))
+    for view in views:
+        Console(file=out, width=200, highlight=False, markup=False, emoji=False).print(view, crop=False)
+    assert [line for line in out.getvalue().splitlines() if line != line.rstrip()] == []
 
 
 def test_a_run_under_way_can_be_ended_and_a_plan_without_decisions_is_no_fault() -> None:

@@ -14,10 +14,11 @@ WITHIN: Final = 0.5
 def plan_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """The names of the plans in the namespace that was given; none where they are not read in time, for any reason."""
     from rolloutplan.cli.session import session  # noqa: PLC0415 - takes half a second, which `lint` does not need
+    from rolloutplan.cluster.paths import PLANS  # noqa: PLC0415 - as above
 
     async def names() -> list[str]:
         async with asyncio.timeout(WITHIN), session(ctx.params.get("namespace")) as cluster:
-            return [plan.name for plan in await cluster.plans()]
+            return await cluster.names(PLANS)
 
     try:
         return [name for name in asyncio.run(names()) if name.startswith(incomplete)]

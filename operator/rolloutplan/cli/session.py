@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -29,6 +29,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between tries while the API server cannot be reached."""
 POLL_EVERY: Final = 0.5
 """Seconds between reads where objects may be read and not watched."""
+_USAGE: Final = 2
 ROWS: Final = 500
 """Rows of one page: with their metadata they take some 1 MB."""
 PAGE: Final = 50
@@ -100,7 +101,8 @@ class Session:
         """Read all objects, or those that a label selector selects, a page at a time: large ones. Raises ApiError."""
         query: dict[str, Any] = {"limit": PAGE} | ({} if selector is None else {"labelSelector": selector})
         while True:
-            raw = await self.api.list(path(kind, self.namespace), **query)
+            with _selecting(selector):
+                raw = await self.api.list(path(kind, self.namespace), **query)
             yield [each for each in safe_get.items(raw, "items") if isinstance(each, dict)]
             if not (more := safe_get.text(raw, "metadata", "continue")):
                 return
@@ -111,7 +113,8 @@ class Session:
         query: dict[str, Any] = {"limit": ROWS} | ({} if selector is None else {"labelSelector": selector})
         found: list[TableRow] = []
         while True:
-            raw = await self.api.list_table(path(kind, self.namespace), **query)
+            with _selecting(selector):
+                raw = await self.api.list_table(path(kind, self.namespace), **query)
             columns = [safe_get.text(each, "name") for each in safe_get.items(raw, "columnDefinitions")]
             for row in safe_get.items(raw, "rows"):
                 cells = dict(zip(columns, safe_get.items(row, "cells"), strict=False))
@@ -119,6 +122,11 @@ class Session:
             if not (more := safe_get.text(raw, "metadata", "continue")):
                 return found
             query["continue"] = more
+
+    async def names(self, kind: Kind) -> list[str]:
+        """Read the names of all objects, and not the objects: of large ones they take seconds. Raises ApiError."""
+        raw = await self.api.list_metadata(path(kind, self.namespace))
+        return sorted(safe_get.text(each, "metadata", "name") for each in safe_get.items(raw, "items"))
 
     async def plan(self, name: str) -> Plan:
         """Read one plan. Raises CliError, with the nearest names where it does not exist."""
@@ -179,7 +187,8 @@ class Session:
             raw = await self.api.get(path(kind, self.namespace, name))
             return [raw], _version(raw)
         query: dict[str, Any] = {} if selector is None else {"labelSelector": selector}
-        raw = await self.api.list(path(kind, self.namespace), **query)
+        with _selecting(selector):
+            raw = await self.api.list(path(kind, self.namespace), **query)
         return [each for each in safe_get.items(raw, "items") if isinstance(each, dict)], _version(raw)
 
     async def _read_again(
@@ -215,7 +224,7 @@ class Session:
         called = "RolloutPlan" if kind == PLANS else kind.plural
         words = f"there is no {called} {name} in namespace {self.namespace}"
         try:
-            names = [safe_get.text(raw, "metadata", "name") for raw in await self.objects(kind)]
+            names = await self.names(kind)
         except ApiError:
             names = []
         if near := get_close_matches(name, names, n=3):
@@ -235,6 +244,18 @@ async def session(namespace: str | None = None, *, everywhere: bool = False) -> 
             await api.close()
     except ApiError as error:
         raise CliError(explain(error)) from error
+
+
+@contextmanager
+def _selecting(selector: str | None) -> Iterator[None]:
+    """Name the selector that the API server cannot read, which it does not. Raises CliError."""
+    try:
+        yield
+    except ApiError as error:
+        if selector is None or error.status != 400:
+            raise
+        words = f'-l: "{selector}" is no selector of labels: {error.message}'
+        raise CliError(f"{words}: write one such as team=checkout", _USAGE) from error
 
 
 def explain(error: ApiError) -> str:

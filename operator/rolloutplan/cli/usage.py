@@ -21,6 +21,7 @@ from typer.main import get_command
 from rolloutplan import __version__
 from rolloutplan.api.printable import printable
 
+_LEAST: Final = re.compile(r"Input should be greater than or equal to (?P<least>\d+)")
 _CHOICE: Final = ("Value error, '", "' is not one of ")
 """Where the message about a choice has the given text, and before the names: these contain none of it."""
 _INVALID: Final = re.compile(r"Invalid value(?: for (?P<where>'.+?'))?: (?P<words>.+)", re.DOTALL)
@@ -240,6 +241,10 @@ def _plain(words: str, ctx: Any) -> str:
 
 def _of_value(words: str) -> str:
     """What is wrong with a value; of a choice, with the nearest name."""
+    if words.startswith("Input should be a valid integer"):
+        return "write a whole number, such as 3"
+    if found := _LEAST.match(words):
+        return f"write {found['least']} or more"
     start, middle = _CHOICE
     given, is_choice, names_text = words.removeprefix(start).rpartition(middle)
     if not is_choice or not words.startswith(start):

@@ -182,7 +182,7 @@ def _state(plan: Plan) -> str:
     status = plan.status
     reason = "" if status.reason in ("", status.phase) else f": {status.reason}"
     weight = f" at {status.weights.desired}" if status.weights.desired else ""
-    words = f"{status.phase}{reason}, run {status.run}{weight}: {status.message}"
+    words = f"{status.phase}{reason}, run {status.run}{weight}{f': {status.message}' if status.message else ''}"
     return "; ".join(filter(None, (words, unreadable(status))))
 
 

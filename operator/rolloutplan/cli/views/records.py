@@ -80,7 +80,7 @@ def _list(namespace: str | None, selector: str | None, output: Format, *, everyw
                 return await _in_short(cluster, selector)
             return [raw async for page in cluster.pages(RECORDS, selector) for raw in page]
 
-    found = sorted(asyncio.run(read()), key=_started, reverse=True)
+    found = sorted(asyncio.run(read()), key=_place, reverse=True)
     if output != "text":
         show_objects(found, output)
     elif found:
@@ -129,8 +129,10 @@ def _row(raw: Raw, *, everywhere: bool) -> Row:
     }
 
 
-def _started(raw: Raw) -> datetime:
-    return safe_get.instant(raw, "spec", "startedAt") or datetime.min.replace(tzinfo=UTC)
+def _place(raw: Raw) -> tuple[datetime, int]:
+    """The later ones are greater."""
+    started = safe_get.instant(raw, "spec", "startedAt") or datetime.min.replace(tzinfo=UTC)
+    return started, safe_get.number(raw, "spec", "run")
 
 
 def _at(instant: datetime | None) -> str:
@@ -144,13 +146,13 @@ async def records_of(cluster: Session, plan: str) -> list[Raw]:
     """The records of a plan, the oldest first; a plan of this name that is gone has its own. Raises ApiError."""
     pages = cluster.pages(RECORDS, f"{PLAN_LABEL}={plan_label(plan)}")
     found = [raw async for page in pages for raw in page]
-    return sorted((raw for raw in found if safe_get.text(raw, "spec", "plan") == plan), key=_started)
+    return sorted((raw for raw in found if safe_get.text(raw, "spec", "plan") == plan), key=_place)
 
 
 async def _one(namespace: str | None, plan: str, run: int | None) -> Raw:
     async with session(namespace) as cluster:
         selected = await _in_short(cluster, f"{PLAN_LABEL}={plan_label(plan)}")
-        found = sorted((raw for raw in selected if safe_get.text(raw, "spec", "plan") == plan), key=_started)
+        found = sorted((raw for raw in selected if safe_get.text(raw, "spec", "plan") == plan), key=_place)
         chosen = [raw for raw in found if run is None or safe_get.number(raw, "spec", "run") == run]
         if chosen:
             return await cluster.get(RECORDS, safe_get.text(chosen[-1], "metadata", "name"))

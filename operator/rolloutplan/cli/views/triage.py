@@ -261,4 +261,4 @@ def _without_operator(plan: Plan) -> Iterator[RenderableType]:
 
 
 def _below(*lines: Text) -> RenderableType:
-    return Padding(Group(*lines), (0, 0, 0, 2))
+    return Padding(Group(*lines), (0, 0, 0, 2), expand=False)

@@ -104,4 +104,4 @@ def to_copy(command: str, *, live: bool = False) -> Text:
 
 def said(title: str, text: str, style: str = "") -> RenderableType:
     """A heading, and under it the text, so that it is readable at 40 columns too."""
-    return Group(Text(title, "dim"), Padding(Text(line(text), style), (0, 0, 0, 2)))
+    return Group(Text(title, "dim"), Padding(Text(line(text), style), (0, 0, 0, 2), expand=False))

@@ -40,8 +40,9 @@ bench-faults: $(VENV)/ready bed ## ten minutes of faults, watched from outside
 bench-judge: $(VENV)/ready ## how often the calls are right, beside the rules of others
 	@$(RUN)python -m tests.bench.judge
 
-bench-model: $(VENV)/ready ## a million steps of the object that decides, under a host that refuses, delays and loses
+bench-model: $(VENV)/ready ## a million steps of the object that decides, under a host that refuses, delays and loses; broken objects
 	@$(RUN)python -m tests.bench.model
+	@BROKEN_CLUSTERS=20000 $(RUN)python -m pytest -q tests/property/test_broken_objects.py
 
 bench-routers: $(VENV)/ready bed ## how soon a weight is in force with each kind of route, and what is lost (builds gateways)
 	@$(RUN)python -m tests.bench.routers

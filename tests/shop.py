@@ -97,7 +97,7 @@ class Operator:
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
         command = [sys.executable, "-m", "rolloutplan", "operator", *ports, *lent, *options]
         # Prometheus and the API server of the bed share an address, which is one of this machine too.
-        command.append(f"--source-hosts={netns.ADDRESS}")
+        command += [f"--source-hosts={netns.ADDRESS}", f"--notifier-hosts={netns.ADDRESS}"]
         self.url, self._metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
         self.process = Process(
             name,
@@ -157,6 +157,16 @@ class Operator:
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("the operator is gone")
+
+
+def notifier(url: str, namespace: str) -> dict[str, Any]:
+    """What sends every decision about the plans of a namespace to a webhook."""
+    return {
+        "apiVersion": "rolloutplan.dev/v1alpha1",
+        "kind": "Notifier",
+        "metadata": {"name": "told", "namespace": namespace},
+        "spec": {"webhook": {"url": url}},
+    }
 
 
 def _runs(plan: Mapping[str, Any]) -> bool:

@@ -30,8 +30,8 @@ class Write:
 
     @property
     def lease(self) -> bool:
-        """Whether it is the business of the leader's election: no trap counts it."""
-        return "/leases" in self.path
+        """Whether it is the business of the leader's election, or of a notifier's counts: no trap counts it."""
+        return "/leases" in self.path or "/notifiers/" in self.path
 
     @property
     def done(self) -> bool:

@@ -20,12 +20,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.bed import Bed, objects, until
+from tests.bed import Bed, netns, objects, until
 from tests.bed.api import JSON_PATCH, MERGE_PATCH
 from tests.bed.faults import FaultProxy, When
 from tests.bed.writes import Write, decided, facts, plan_of, unmarked
 from tests.bench.observer import Observer
-from tests.shop import HEALTH_PORT, ROUTES, Operator, Shop, assumption, job, metric_source
+from tests.receiver import Receiver
+from tests.shop import HEALTH_PORT, ROUTES, Operator, Shop, assumption, job, metric_source, notifier
 
 WORKERS = 3
 LONG = 120.0
@@ -142,6 +143,8 @@ class Bench:
             port=HEALTH_PORT + 1 + number,
             name=f"crash-operator-{number}",
         )
+        self._receiver = Receiver()
+        self._serving = ExitStack()
         self._names = (f"route-{n}" for n in count(1))
         self._routes: deque[str] = deque()
 
@@ -150,7 +153,8 @@ class Bench:
         self.shop.open()
         source = metric_source(self._bed.prometheus_url, timeout="30s") | {"kind": "MetricSource"}
         source["metadata"]["namespace"] = self.shop.namespace
-        self._bed.apply(source)
+        self._serving.enter_context(self._receiver.serving(netns.ADDRESS))
+        self._bed.apply(source, notifier(self._receiver.url, self.shop.namespace))
         for _ in range(AHEAD):
             self._another_route()
         self._proxy.start()
@@ -159,6 +163,7 @@ class Bench:
     def close(self) -> None:
         self._operator.process.kill()
         self._proxy.kill()
+        self._serving.close()
         self.shop.close()
 
     def run(self, point: Point) -> Run:
@@ -263,12 +268,27 @@ class Bench:
         stored = self.shop.stored(str(point))
         status = stored.get("status", {})
         at_end = status.get("phase") in ("Succeeded", "RolledBack") and not stored["metadata"].get("finalizers")
-        return at_end and len(self.shop.events(str(point))) >= status["seq"]
+        if not at_end or len(self.shop.events(str(point))) < status["seq"]:
+            return False
+        uid = stored["metadata"]["uid"]
+        return len(self._receiver.keys(uid)) >= status["seq"] and self._recorded(point)[-1:] == [status["seq"]]
+
+    def _recorded(self, point: Point) -> list[int]:
+        """The numbers of the decisions in the record of its run."""
+        records = self.shop.records(str(point))
+        return [each["seq"] for record in records for each in record["status"]["decisions"]]
 
     def _end(self, point: Point, route: str, stored: dict[str, Any]) -> End:
         """Also holds the trail to what must be true of every trail."""
         trail = tuple(decided(decision, str(point)) for decision in self.shop.trail(str(point)))
         assert len(set(trail)) == len(trail), f"a decision was taken twice: {trail}"
+        told, seqs = (
+            self._receiver.told(stored["metadata"]["uid"]),
+            [each["seq"] for each in self.shop.trail(str(point))],
+        )
+        assert [each["seq"] for each in told] == seqs, "the webhook gets each decision, in their order"
+        assert [decided(each, str(point)) for each in told] == list(trail)
+        assert self._recorded(point) == seqs
         if point.course.phase == "RolledBack":  # the guard may trip before or after the gateway has accepted the weight
             trail = tuple(decision for decision in trail if decision[0] != "WeightShifted")
         stands = self._bed.get(ROUTES.format(self.shop.namespace, route))

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-from tests.bed import Stopwatch, objects
+from tests.bed import Stopwatch, netns, objects
 from tests.bed.processes import until
-from tests.shop import ERRORS, Operator, Shop
+from tests.receiver import Receiver
+from tests.shop import ERRORS, Operator, Shop, notifier
 
 QUIET = 'sum(rate(nothing_counts_this_total{deployment="$deployment"}[$window]))'
 
@@ -50,8 +51,17 @@ def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
     assert load.lost() == 0, counts
 
 
-def test_errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
+def test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same(shop: Shop, running: Operator) -> None:
     shop.open()
+    with Receiver().serving(netns.ADDRESS) as receiver:
+        shop.bed.apply(notifier(receiver.url, shop.namespace))
+        _errors_put_the_old_weights_back(shop, running)
+        decisions, uid = shop.status()["decisions"], shop.stored()["metadata"]["uid"]
+        until(lambda: len(receiver.keys(uid)) >= len(decisions), 10, "the last notification")
+        assert receiver.told(uid) == decisions, "the webhook gets what status, Events and record tell"
+
+
+def _errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     load = shop.bed.load(shop.host, rate=40)
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.until("Judging/w25")

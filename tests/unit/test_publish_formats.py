@@ -64,7 +64,7 @@ def test_json_has_every_field_of_the_decision_and_what_helps() -> None:
         "severity": "Warning",
         "recorded": True,
         "text": "shop/checkout-v2 RollbackStarted: errors: 21% > 1% over 1500 samples; the old weights are written",
-        "decision": TRIPPED.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "decision": TRIPPED.to_raw(),
     }
 
 

@@ -93,7 +93,7 @@ class Notification:
         }
 
     def facts(self) -> dict[str, Any]:
-        """All of it, as what becomes JSON. What is empty is left out, but never of the plan and the decision."""
+        """All of it, as what becomes JSON; the decision as the plan's status has it. What is empty is left out."""
         more = {"owner": self.owner, "runbook": self.runbook, "undo": self.undo[:LONGEST_UNDO]}
         plan = {"namespace": self.plan.namespace, "name": self.plan.name, "uid": self.plan.uid}
         return {
@@ -103,5 +103,5 @@ class Notification:
             "severity": self.severity,
             "recorded": self.recorded,
             "text": self.text,
-            "decision": self.decision.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            "decision": self.decision.to_raw(),
         }

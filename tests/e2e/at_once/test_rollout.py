@@ -57,7 +57,7 @@ def test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same
         shop.bed.apply(notifier(receiver.url, shop.namespace))
         _errors_put_the_old_weights_back(shop, running)
         decisions, uid = shop.status()["decisions"], shop.stored()["metadata"]["uid"]
-        until(lambda: len(receiver.keys(uid)) >= len(decisions), 10, "the last notification")
+        until(lambda: len(receiver.keys(uid)) >= len(decisions), 30, "the last notification")
         assert receiver.told(uid) == decisions, "the webhook gets what status, Events and record tell"
 
 

@@ -95,6 +95,13 @@ def _errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     assert [decision["reason"] for decision in record["status"]["decisions"]] == shop.reasons()
     assert (record["status"]["reason"], record["status"]["weight"]) == ("GuardTripped", "0%")
     assert record["spec"]["new"]["images"][0].startswith("bed/app:")
+    assert record["status"]["dora"]["failed"]
+    assert record["status"]["dora"]["badAt"] == record["status"]["stages"][-1]["evidence"][0]["at"]
+    assert 0 < record["status"]["dora"]["restoreSeconds"] < 10
+    of_shop = f'namespace="{shop.namespace}"'
+    until(lambda: running.counted("rolloutplan_change_failures_total", of_shop) == 1, 5, "the count of the failure")
+    assert running.counted("rolloutplan_changes_total", of_shop) == 1
+    assert 0 < running.counted("rolloutplan_restore_seconds_sum", of_shop) < 10
 
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
     shop.looked_at_again()

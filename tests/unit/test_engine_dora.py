@@ -25,7 +25,7 @@ def edited(changes: Mapping[str, object]) -> World:
 
 
 def figures(world: World) -> DoraFigures:
-    found = record_of(world).status.delivered
+    found = record_of(world).status.change
     assert found is not None, "it counts as a change"
     return found
 
@@ -220,7 +220,7 @@ def test_a_change_begins_with_a_weight_that_was_not_there_before(
 
 def test_a_run_under_way_counts_when_it_has_ended() -> None:
     status = record_of(judging()()).status
-    assert (status.dora, status.delivered) == (DoraFigures(), None)
+    assert (status.dora, status.change) == (DoraFigures(), None)
 
 
 # ---- the figures -----------------------------------------------------------------------------------------------------

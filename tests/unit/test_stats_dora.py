@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rolloutplan.api.record import DoraFigures
-from rolloutplan.stats.dora import Spread, delivery, spread
+from rolloutplan.stats.dora import Spread, spread, together
 
 GOOD = DoraFigures(lead_seconds=3600)
 
@@ -32,13 +32,13 @@ def test_a_spread_is_of_values_that_were_there(values: list[float | None], expec
 
 
 def test_no_change_has_no_rate() -> None:
-    nothing = delivery([])
+    nothing = together([])
     assert (nothing.changes, nothing.failures, nothing.failure_rate) == (0, 0, None)
     assert (nothing.lead, nothing.restore, nothing.exposed) == (None, None, None)
 
 
 def test_what_is_unknown_of_a_change_is_left_out_of_that_figure_alone() -> None:
-    found = delivery([GOOD, DoraFigures(), bad(2.0, 100), bad()])
+    found = together([GOOD, DoraFigures(), bad(2.0, 100), bad()])
     assert (found.changes, found.failures, found.failure_rate) == (4, 2, 0.5)
     assert found.lead == Spread(1, 3600, 3600, 3600)
     assert found.restore == Spread(1, 2, 2, 2)
@@ -47,4 +47,4 @@ def test_what_is_unknown_of_a_change_is_left_out_of_that_figure_alone() -> None:
 
 def test_what_was_exposed_by_no_failure_does_not_count() -> None:
     held_and_replaced = DoraFigures(exposed_requests=50)
-    assert delivery([held_and_replaced]).exposed is None
+    assert together([held_and_replaced]).exposed is None

@@ -136,7 +136,7 @@ class RecordStatus(Part):
     )
 
     @property
-    def delivered(self) -> DoraFigures | None:
+    def change(self) -> DoraFigures | None:
         """Its figures, if it counts as a change: it gave the new side traffic, and it is known how it ended."""
         return None if self.outcome in (RunOutcome.RUNNING, RunOutcome.ABANDONED) else self.dora
 

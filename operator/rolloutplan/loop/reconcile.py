@@ -81,7 +81,7 @@ class Reconciler:
         self._limiter = RequestLimiter()
         sinks: tuple[DecisionSink, ...] = (
             EventSink(self.client(Priority.EVENTS), instance=instance),
-            RecordSink(self.client(Priority.ROLLOUT_RECORDS), ended=self._ended, written=metrics.delivery.count),
+            RecordSink(self.client(Priority.ROLLOUT_RECORDS), ended=self._ended, written=metrics.changes.count),
             ObjectEventSink(self.client(Priority.OBJECT_EVENTS), instance=instance),
         )
         self._sinks = {sink.name: sink for sink in sinks}

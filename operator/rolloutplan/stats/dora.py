@@ -27,7 +27,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Figures:
     """The figures of some changes. None: it is known of none of them."""
 
     changes: int
@@ -45,11 +45,11 @@ class Delivery:
         return self.failures / self.changes if self.changes else None
 
 
-def delivery(changes: Collection[DoraFigures]) -> Delivery:
+def together(changes: Collection[DoraFigures]) -> Figures:
     """The figures of these changes together."""
     failed = [each for each in changes if each.failed]
     exposed = [each.exposed_requests for each in failed if each.exposed_requests is not None]
-    return Delivery(
+    return Figures(
         changes=len(changes),
         failures=len(failed),
         lead=spread(each.lead_seconds for each in changes),

@@ -1,6 +1,6 @@
 """The operator's own metrics, for Prometheus. One of them names plans: those with an owner, up to a number.
 
-Those of how releases go are in delivery.py. The loop, the client and the metric sources report to them; /metrics
+Those of how releases go are in changes.py. The loop, the client and the metric sources report to them; /metrics
 (`health.py`) serves the result. What others choose is never a label as it is: HTTP codes are known ones or their class,
 a metric source has series only while it exists, and owners have them up to a number.
 """
@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from rolloutplan import __version__
 from rolloutplan.api.reasons import EventReason
-from rolloutplan.telemetry.delivery import OTHER, DeliveryMetrics
+from rolloutplan.telemetry.changes import OTHER, ChangeMetrics
 
 IN_USE: Final = timedelta(minutes=10)
 """A source without a request for so long is not in use: the age of its newest sample would mislead."""
@@ -130,7 +130,7 @@ class Metrics:
         self._epoch = Gauge(
             "rolloutplan_epoch", "The epoch in which this replica leads, or led last.", registry=registry
         )
-        self.delivery = DeliveryMetrics(registry)
+        self.changes = ChangeMetrics(registry)
         Info("rolloutplan_build", "The version of the operator.", registry=registry).info({"version": __version__})
         registry.register(self)
         ProcessCollector(registry=registry)

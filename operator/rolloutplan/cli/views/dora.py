@@ -23,7 +23,7 @@ from rolloutplan.cli.views.columns import Row, columns
 from rolloutplan.cli.views.words import duration
 from rolloutplan.cluster.client import Raw
 from rolloutplan.cluster.paths import RECORDS
-from rolloutplan.stats.dora import Delivery, delivery
+from rolloutplan.stats.dora import Figures, together
 
 USUAL_SINCE: Final = timedelta(days=30)
 TITLES: Final = ("OWNER", "CHANGES", "FAILED", "RATE", "LEAD", "LEAD P90", "RESTORE", "P90", "MAX", "EXPOSED")
@@ -80,24 +80,24 @@ def change_of(raw: Raw, since: datetime) -> Change | None:
     """The change in a record; None where it is none, or ended before then."""
     status = {**safe_get.mapping(raw, "status"), "decisions": [], "stages": []}
     record = read_record({"spec": safe_get.mapping(raw, "spec"), "status": status})
-    figures, ended_at = record.status.delivered, record.status.ended_at
+    figures, ended_at = record.status.change, record.status.ended_at
     if figures is None or ended_at is None or ended_at < since:
         return None
     return Change(record.spec.owner, figures)
 
 
-def by_owner(changes: Sequence[Change]) -> list[tuple[str, Delivery]]:
+def by_owner(changes: Sequence[Change]) -> list[tuple[str, Figures]]:
     """The figures of each owner, those with the most changes first."""
     owned: dict[str, list[DoraFigures]] = defaultdict(list)
     for each in changes:
         owned[each.owner].append(each.figures)
     ordered = sorted(owned.items(), key=lambda each: (-len(each[1]), each[0]))
-    return [(owner, delivery(figures)) for owner, figures in ordered]
+    return [(owner, together(figures)) for owner, figures in ordered]
 
 
-def total(changes: Sequence[Change]) -> Delivery:
+def total(changes: Sequence[Change]) -> Figures:
     """The figures of all owners together."""
-    return delivery([each.figures for each in changes])
+    return together([each.figures for each in changes])
 
 
 # ---- as a table --------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def rendered(changes: Sequence[Change], width: int | None) -> Text:
     return columns(TITLES, rows, width, LEFT_OUT)
 
 
-def _row(owner: str, figures: Delivery) -> Row:
+def _row(owner: str, figures: Figures) -> Row:
     lead, restore = figures.lead, figures.restore
     texts = {
         "CHANGES": str(figures.changes),
@@ -142,7 +142,7 @@ def raw_of(changes: Sequence[Change]) -> dict[str, Any]:
     return {"total": _raw(total(changes)), "owners": owners}
 
 
-def _raw(figures: Delivery) -> dict[str, Any]:
+def _raw(figures: Figures) -> dict[str, Any]:
     return {
         "changes": figures.changes,
         "failures": figures.failures,

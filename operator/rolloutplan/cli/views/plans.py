@@ -17,7 +17,7 @@ from rolloutplan.cli.options import Namespace, reads, selector_option
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import session
-from rolloutplan.cli.views import dora as delivery
+from rolloutplan.cli.views import dora as releases
 from rolloutplan.cli.views.columns import Row, columns
 from rolloutplan.cli.views.words import Need, age, need_of, phase_text
 from rolloutplan.cluster.client import Raw
@@ -54,7 +54,7 @@ def list_plans(
     """
     check(namespace, everywhere=everywhere)
     if dora:
-        return delivery.show(namespace, selector, output, everywhere=everywhere, owner=owner, since=since)
+        return releases.show(namespace, selector, output, everywhere=everywhere, owner=owner, since=since)
     if owner is not None or since is not None:
         raise typer.BadParameter(f"{'--owner' if owner is not None else '--since'} is for --dora")
     where, found = asyncio.run(_read(namespace, selector, everywhere=everywhere))

@@ -194,7 +194,7 @@ def _facts(record: RolloutRecord) -> Iterator[Text]:
         "started": _at(spec.started_at),
         "ended": f"{_at(status.ended_at)}{took}",
         "people": ", ".join(status.people),
-        "delivery": _dora(status.delivered) if status.delivered else "",
+        "delivery": _dora(status.change) if status.change else "",
         "runbook": spec.runbook,
         "decisions": ", ".join(f"{count} {words}" for words, count in gone.items() if count),
     }

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from rolloutplan.api.record import DoraFigures, RecordSpec, RecordStatus, RolloutRecord, RunOutcome
-from rolloutplan.telemetry.delivery import MOST, MOST_OWNERS, DeliveryMetrics
+from rolloutplan.telemetry.changes import MOST, MOST_OWNERS, ChangeMetrics
 
 RUNNING, SUCCEEDED, BACK = RunOutcome.RUNNING, RunOutcome.SUCCEEDED, RunOutcome.ROLLED_BACK
 LED = DoraFigures(lead_seconds=5400)
@@ -22,7 +22,7 @@ def record(outcome: RunOutcome, dora: DoraFigures | None, owner: str = "team-che
 def told(*steps: RolloutRecord | None) -> dict[str, float]:
     """The samples of one owner after a record was written in these states."""
     registry = CollectorRegistry()
-    metrics = DeliveryMetrics(registry)
+    metrics = ChangeMetrics(registry)
     for before, after in pairwise(steps):
         assert after is not None
         metrics.count("shop", before, after)
@@ -62,7 +62,7 @@ def pairs(registry: CollectorRegistry) -> set[tuple[str, str]]:
 
 def test_many_owners_take_the_series_of_no_other_namespace() -> None:
     registry = CollectorRegistry()
-    metrics = DeliveryMetrics(registry)
+    metrics = ChangeMetrics(registry)
     for number in range(500):
         metrics.count("flood", None, record(SUCCEEDED, LED, owner=f'o{number}"\n{{}}'))
     metrics.count("shop", None, record(SUCCEEDED, LED))
@@ -75,7 +75,7 @@ def test_many_owners_take_the_series_of_no_other_namespace() -> None:
 
 def test_of_many_namespaces_the_page_stays_small() -> None:
     registry = CollectorRegistry()
-    metrics = DeliveryMetrics(registry)
+    metrics = ChangeMetrics(registry)
     for number in range(3 * MOST):
         metrics.count(f"ns-{number}", None, record(SUCCEEDED, LED))
     assert len(pairs(registry)) == MOST + 1

@@ -24,7 +24,7 @@ _LABELS: Final = ("namespace", "owner")
 _NONE: Final = DoraFigures()
 
 
-class DeliveryMetrics:
+class ChangeMetrics:
     """Counts changes by namespace and owner, in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -56,7 +56,7 @@ class DeliveryMetrics:
 
     def count(self, namespace: str, before: RolloutRecord | None, after: RolloutRecord) -> None:
         """Count what is new in the record of a run, which was written just now."""
-        new, known = after.status.delivered, before.status.delivered if before else None
+        new, known = after.status.change, before.status.change if before else None
         if new is None:
             return
         labels, old = self._labels(namespace, after.spec.owner), known or _NONE

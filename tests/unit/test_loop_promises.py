@@ -290,6 +290,11 @@ def condition(shop: Shop) -> str:
     return found.message if found else ""
 
 
+def attempts(shop: Shop) -> int:
+    """How often weights were to be written; Events and records of before may come late."""
+    return sum(method == "PATCH" and path in ROUTES.values() for method, path, _ in shop.server.log)
+
+
 def refuses_routes(shop: Shop, refusal: str) -> None:
     failure = REFUSALS[refusal]
     error = ApiError(failure.status, failure.reason, failure.message, failure.retry_after)
@@ -310,9 +315,9 @@ def test_a_rollback_that_is_refused_says_so_and_goes_on_trying(refusal: str, mon
             status = shop.status
             assert (status.phase, status.message.count(WORDS)) == (Phase.ROLLING_BACK, 1)
             assert status.revert in status.message, "the way back by hand"
-            tried = len(shop.server.log)
+            tried = attempts(shop)
             await asyncio.sleep(1.1)
-            assert 0 < len(shop.server.log) - tried < 12, "it goes on trying, and not without a pause"
+            assert 0 < attempts(shop) - tried < 8, "it goes on trying, and not without a pause"
             assert [raw["reason"] for raw in published(shop.server)].count("RequestRefused") == 1
             shop.server.refuses = lambda method, path: None
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 4), shop.status.message

@@ -26,8 +26,19 @@ from rolloutplan.cluster.paths import RECORDS
 from rolloutplan.stats.dora import Figures, together
 
 USUAL_SINCE: Final = timedelta(days=30)
-TITLES: Final = ("OWNER", "CHANGES", "FAILED", "RATE", "LEAD", "LEAD P90", "RESTORE", "P90", "MAX", "EXPOSED")
-LEFT_OUT: Final = ("EXPOSED", "LEAD P90", "P90", "FAILED", "MAX")
+TITLES: Final = (
+    "OWNER",
+    "CHANGES",
+    "FAILED",
+    "RATE",
+    "LEAD",
+    "LEAD P90",
+    "RESTORE",
+    "RESTORE P90",
+    "RESTORE MAX",
+    "EXPOSED",
+)
+LEFT_OUT: Final = ("EXPOSED", "LEAD P90", "RESTORE P90", "FAILED", "RESTORE MAX")
 NOBODY: Final = "(no owner)"
 ALL: Final = "(all)"
 _TENTHS: Final = 10.0
@@ -120,8 +131,8 @@ def _row(owner: str, figures: Figures) -> Row:
         "LEAD": _time(lead.median if lead else None),
         "LEAD P90": _time(lead.p90 if lead else None),
         "RESTORE": _time(restore.median if restore else None),
-        "P90": _time(restore.p90 if restore else None),
-        "MAX": _time(restore.largest if restore else None),
+        "RESTORE P90": _time(restore.p90 if restore else None),
+        "RESTORE MAX": _time(restore.largest if restore else None),
         "EXPOSED": "" if figures.exposed is None else f"{figures.exposed:.0f}",
     }
     return {"OWNER": Text(owner, "bold")} | {title: Text(text) for title, text in texts.items()}

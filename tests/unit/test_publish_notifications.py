@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -172,6 +173,14 @@ def test_what_nobody_took_in_time_is_given_up_even_while_the_webhook_is_left_alo
     assert sending.counts["shop/team", "given_up"] == 1
 
 
+def test_an_answer_that_is_no_http_to_be_read_is_no_answer() -> None:
+    sending = Sending()
+    with Receiver(headers={"X-Long": "secret" * 20_000}).serving() as receiver, pytest.raises(ApiError) as error:
+        sending.send_now(notifier(receiver.url))
+    assert error.value.status == 0
+    assert "secret" not in error.value.message
+
+
 def test_a_dead_receiver_is_no_answer() -> None:
     sending = Sending()
     with Receiver().serving() as receiver:
@@ -226,6 +235,30 @@ def test_no_notifier_may_post_to_addresses_that_nobody_allowed(url: str, words: 
     with pytest.raises(ApiError, match=words) as error:
         sending.send_now(notifier(url, namespace=""))
     assert error.value.status == 0
+
+
+def test_a_name_is_looked_up_once_and_the_connection_goes_to_the_address_that_was_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the check and the connection its owner could give it another address."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *arguments: Any, **more: Any) -> Any:
+        asked.append(host)
+        there = "127.0.0.1" if len(asked) == 1 else "169.254.169.254"
+        return real(there if host == "localhost" else host, *arguments, **more)
+
+    sending = Sending()
+    with Receiver().serving() as receiver:
+        to = notifier(receiver.url.replace("127.0.0.1", "localhost"))
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        sending.send_now(to)
+        with pytest.raises(ApiError, match="localhost leads to a link-local or metadata address"):
+            sending.send_now(to)
+    assert len(receiver.got) == 1
+    assert receiver.got[0][1]["Host"].startswith("localhost:")
+    assert asked == ["localhost", "localhost"]
 
 
 def test_the_address_of_a_webhook_can_be_a_secret(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_a_narrow_terminal_shows_fewer_columns(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert lines[0].startswith("OWNER")
     assert "RATE" in lines[0]
+    assert not any("…" in line for line in lines), "no figure is cut"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ TITLES: Final = (
     "RESTORE MAX",
     "EXPOSED",
 )
-LEFT_OUT: Final = ("EXPOSED", "LEAD P90", "RESTORE P90", "FAILED", "RESTORE MAX")
+LEFT_OUT: Final = ("EXPOSED", "LEAD P90", "RESTORE P90", "FAILED", "RESTORE MAX", "LEAD")
 NOBODY: Final = "(no owner)"
 ALL: Final = "(all)"
 _TENTHS: Final = 10.0

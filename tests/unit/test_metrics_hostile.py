@@ -257,9 +257,12 @@ def test_integers_of_many_digits_are_read_in_linear_time() -> None:
 
     def seconds(digits: int) -> float:
         body = b"[" + b",".join([b"7" * digits] * (LONGEST_ANSWER // digits)) + b"]"
-        began = time.process_time()
-        parse_response(200, body, number)
-        return time.process_time() - began
+        tries = []
+        for _ in range(3):
+            began = time.process_time()
+            parse_response(200, body, number)
+            tries.append(time.process_time() - began)
+        return min(tries)
 
     assert seconds(4000) < 3 * seconds(250) + 0.05
 

@@ -558,11 +558,17 @@ def test_one_source_for_each_object_until_its_spec_changes() -> None:
 
 
 def test_threads_are_started_as_needed_and_reused() -> None:
-    threads = Threads().lane(3)
-    for _ in range(20):
-        assert threads.submit(threading.get_ident).result(30)
-        time.sleep(0.002)
-    assert len({threads.submit(threading.get_ident).result(30) for _ in range(5)}) == 1
+    pool = Threads()
+    threads = pool.lane(3)
+
+    def by_itself() -> int:
+        """The thread that did a call, once it is idle again."""
+        ident = threads.submit(threading.get_ident).result(30)
+        while len(pool._idle) < pool.number:
+            time.sleep(0.001)
+        return ident
+
+    assert len({by_itself() for _ in range(20)}) == 1
     together = threading.Barrier(3)
     busy = [threads.submit(together.wait) for _ in range(3)]
     assert sorted(future.result(30) for future in busy) == [0, 1, 2]
@@ -572,7 +578,7 @@ def test_threads_are_started_as_needed_and_reused() -> None:
 def test_slow_calls_leave_half_of_the_threads_to_the_others() -> None:
     threads, began, go = Threads().lane(4), threading.Semaphore(0), threading.Event()
     slow = [threads.submit(lambda: _hold(began, go), slow=True) for _ in range(9)]
-    assert began.acquire(timeout=1) and began.acquire(timeout=1)
+    assert began.acquire(timeout=30) and began.acquire(timeout=30)
     assert [threads.submit(int).result(30) for _ in range(9)] == [0] * 9
     assert not began.acquire(blocking=False)
     assert threads.saturated("")

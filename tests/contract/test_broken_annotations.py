@@ -6,10 +6,9 @@ import pytest
 
 from rolloutplan.api.object_path import steps
 from tests.bed.api import Manifest
-from tests.contract.test_route_kinds import KINDS, TOKEN, Route, rights, route, served
+from tests.contract.created import KINDS, TOKEN, Route
 from tests.routers import definitions
 
-__all__ = ["rights", "route", "served"]
 pytestmark = pytest.mark.extras(*definitions.PROJECTS)
 
 

@@ -8,10 +8,9 @@ from rolloutplan.api.status import Weights
 from rolloutplan.engine.model.aims import aims_of
 from tests.bed.api import Manifest
 from tests.bed.bed import Bed
-from tests.contract.test_route_kinds import TOKEN, Route, kubectl, rights, route, served
+from tests.contract.created import TOKEN, Route, kubectl
 from tests.routers import definitions
 
-__all__ = ["rights", "route", "served"]
 pytestmark = [
     pytest.mark.extras(*definitions.PROJECTS),
     pytest.mark.parametrize("route", ["NginxCanary"], indirect=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,8 @@ from rolloutplan.loop.store import POLICIES, Store
 from tests.bed import Bed
 
 FOCUS = {"base": "Throughput", "stability": {"failureRate": "> 20%", "over": 5}}
+LOOKS = 4
+"""So many looks begin: at the first of them all is written and told, and at the others nothing is left to do."""
 
 
 @pytest.fixture
@@ -50,9 +53,16 @@ async def _look(name: str, outcomes: list[str]) -> Store:
             for run, outcome in enumerate(outcomes)
         ]
         releases.listed("", "", made)
-        statuses = PolicyStatuses(api, store, releases, leading=lambda: True, apply=store.apply, instance="bed")
+        looks, enough = count(1), asyncio.Event()
+
+        def leading() -> bool:
+            if next(looks) == LOOKS:
+                enough.set()
+            return True
+
+        statuses = PolicyStatuses(api, store, releases, leading=leading, apply=store.apply, instance="bed")
         task = asyncio.create_task(statuses.run())
-        await asyncio.sleep(1.5)
+        await asyncio.wait_for(enough.wait(), 60)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return store

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.record import OUTCOME_LABEL, PLAN_LABEL, read_record
-from rolloutplan.api.status import Decision
+from rolloutplan.api.status import Decision, Kind
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.publish.records import KNOWN, RecordSink
 from tests.files import Files, at_once
@@ -164,6 +164,17 @@ def test_what_the_plan_has_no_more_is_counted_as_missing(world: World) -> None:
     assert shelf.decisions() == [each.seq for each in later]
     assert read_record(shelf.objects[path]).status.missing == 1, "of what is lost, no more is known"
     assert (first.seq, second.seq) == (1, 2)
+
+
+@pytest.mark.parametrize("run", [10**30, -1])
+def test_a_run_whose_number_was_edited_has_one_record(world: World, run: int) -> None:
+    first, second, *_ = (each.model_copy(update={"run": run, "kind": Kind.ROLLBACK}) for each in told(world))
+    snapshot = world.snapshot()
+    snapshot = replace(snapshot, status=snapshot.status.model_copy(update={"run": run, "decisions": (first, second)}))
+    shelf = Shelf()
+    for each in (first, second):
+        at_once(RecordSink(shelf).publish(snapshot, each))
+    assert shelf.decisions() == [first.seq, second.seq]
 
 
 def test_content_that_is_refused_is_an_error_and_no_loop(world: World) -> None:

@@ -155,7 +155,12 @@ class RolloutRecord(Part):
 
 def record_name(plan: str, uid: str, run: int) -> str:
     """The name of the record of a run; it stays a DNS subdomain."""
-    return f"{record_prefix(plan, uid)}{run}"
+    return f"{record_prefix(plan, uid)}{recorded_run(run)}"
+
+
+def recorded_run(run: int) -> int:
+    """The number of a run as a record has it, whatever somebody has written into the status."""
+    return min(max(run, 0), LAST_RUN)
 
 
 def record_prefix(plan: str, uid: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any, Final
 from rolloutplan.api.limits import KIB, kib
 from rolloutplan.api.reasons import EventReason, StatusReason
 from rolloutplan.api.record import (
-    LAST_RUN,
     PEOPLE_KEPT,
     STAGES_KEPT,
     DoraFigures,
@@ -24,6 +23,7 @@ from rolloutplan.api.record import (
     RecordStatus,
     RolloutRecord,
     RunOutcome,
+    recorded_run,
 )
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import OPERATOR, RUNNING, Decision, Kind, Part, Phase
@@ -151,7 +151,7 @@ def _opened(snapshot: Snapshot, decision: Decision) -> RolloutRecord:
     made = RecordSpec(
         plan=plan.name,
         plan_uid=plan.uid[:64],
-        run=min(max(decision.run, 0), LAST_RUN),
+        run=recorded_run(decision.run),
         owner=(spec.owner or "") if spec and same else "",
         runbook=(spec.runbook or "") if spec and same else "",
         hypothesis=spec.hypothesis if spec and same else "",

@@ -29,7 +29,8 @@ check: $(VENV)/ready ## lint, format, types, floors of the house, generated file
 	$(RUN)mypy
 	cd operator && ../$(RUN)lint-imports --config ../pyproject.toml
 	$(RUN)python -m pytest -q tests/unit/test_generate_crd.py tests/unit/test_generate_reference.py tests/unit/test_generate_states.py \
-		tests/unit/test_generate_routers.py tests/unit/test_generate_rights.py
+		tests/unit/test_generate_routers.py tests/unit/test_generate_rights.py \
+		tests/unit/test_generate_gitops.py
 
 bench: $(VENV)/ready bed ## the figures, as tables
 	@$(RUN)python -m tests.bench
@@ -60,6 +61,7 @@ generate: $(VENV)/ready ## write the CRDs and the pages of docs/ anew from the c
 	$(RUN)rolloutplan states docs/states.md
 	$(RUN)rolloutplan rights deploy/helm/rolloutplan/routers.yaml
 	$(RUN)rolloutplan routers docs/routers.md
+	$(RUN)rolloutplan gitops deploy/gitops
 
 krew: $(VENV)/ready ## the kubectl plugin for krew, in dist/krew (URL=https://... where it is going to be published)
 	@$(RUN)python deploy/krew/package.py $(URL)

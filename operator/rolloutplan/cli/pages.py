@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from rolloutplan.generate import crd
+from rolloutplan.generate.gitops import files as gitops_files
 from rolloutplan.generate.reference import reference as reference_page
 from rolloutplan.generate.rights import rights as rights_file
 from rolloutplan.generate.routers import routers as routers_page
@@ -44,6 +45,14 @@ def rights(file: File = None) -> int:
 
 def routers(file: File = None) -> int:
     return _write(routers_page(), file)
+
+
+def gitops(
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="the folder that has argocd with its scripts")],
+) -> int:
+    for name, text in gitops_files(directory / "argocd").items():
+        _write(text, directory / name)
+    return 0
 
 
 def _write(text: str, file: Path | None) -> int:

@@ -431,6 +431,14 @@ def test_a_record_says_what_went_out_and_how_it_ended(width: int) -> None:
         assert part in said
 
 
+def test_a_record_says_what_is_missing_and_which_stages_are_of_another_run() -> None:
+    again = {"name": "canary", "weight": "5%", "runBegan": "2026-03-01T09:20:00Z"}
+    lost = {**RECORD, "status": {**RECORD["status"], "missing": 3, "stages": [again]}}
+    said = words(records.rendered(read_record(lost), 120))
+    assert "3 missing" in said
+    assert "canary 5% of another run with this number, which began 2026-03-01 09:20:00Z" in said
+
+
 def test_records_as_a_list() -> None:
     assert shown(records.listed([RECORD], 120), 120)[1] == (
         "checkout-v2  1    RolledBack  GuardTripped  team-checkout  2026-03-01 09:11:00Z  2026-03-01 09:18:00Z"

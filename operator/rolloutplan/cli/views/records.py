@@ -183,7 +183,7 @@ def rendered(record: RolloutRecord, width: int) -> RenderableType:
 def _facts(record: RolloutRecord) -> Iterator[Text]:
     spec, status = record.spec, record.status
     took = f", after {duration(status.ended_at - spec.started_at)}" if status.ended_at and spec.started_at else ""
-    gone = {"left out": status.folded, "never written": status.missing, "shortened": status.shortened}
+    gone = {"left out": status.folded, "missing": status.missing, "shortened": status.shortened}
     facts = {
         "message": status.message,
         "hypothesis": spec.hypothesis,
@@ -221,6 +221,8 @@ def _stage(stage: RecordedStage) -> Text:
     made = Text.assemble((f"{mark} {line(stage.name)}", style), f" {line(stage.weight)}  {line(stage.result)}")
     if stage.entered_at and stage.ended_at:
         made.append(f"  {duration(stage.ended_at - stage.entered_at)}", "dim")
+    if stage.run_began:
+        made.append(f"\n  of another run with this number, which began {_at(stage.run_began)}", "dim")
     for each in stage.evidence:
         value = f" {line(each.value)}" if each.value else ""
         made.append(

@@ -264,7 +264,8 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
     subjects = [subject for m in made for subject in m.get("subjects", [])]
     assert {s["name"] for s in subjects} == {"other"}
     bindings = {(m["metadata"]["name"], m["metadata"]["namespace"]) for m in made if m["kind"] == "RoleBinding"}
-    assert bindings == {("rp", "shop"), ("rp", NAMESPACE), ("rp-lease", NAMESPACE)}
+    events = (f"{NAMESPACE}-rp-policies", "default")
+    assert bindings == {("rp", "shop"), ("rp", NAMESPACE), ("rp-lease", NAMESPACE), events}
 
 
 def test_nothing_is_lent_by_default_and_no_plan_is_served_beside_the_operator(bed: Bed) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from rolloutplan.api.route_kinds import BUILT_IN
-from tests.bed import Bed
 from tests.routers import definitions
 from tests.routers.samples import SAMPLES
 from tests.shop import Operator, Shop
@@ -17,14 +14,9 @@ KIND = BUILT_IN["FeatureFlag"]
 FLAGS = "/apis/core.openfeature.dev/v1beta1/namespaces/{}/featureflags/checkout"
 
 
-@pytest.fixture(scope="module")
-def flags(bed: Bed) -> None:
-    """Feature flags are served."""
-    bed.apply(definitions.minimal("FeatureFlag", KIND, SAMPLES["FeatureFlag"].raw))
-    definitions.await_served(bed.api, KIND)
-
-
-def test_a_flag_follows_its_plan_and_comes_back_to_the_byte(flags: None, shop: Shop, running: Operator) -> None:
+def test_a_flag_follows_its_plan_and_comes_back_to_the_byte(shop: Shop, running: Operator) -> None:
+    shop.bed.apply(definitions.minimal("FeatureFlag", KIND, SAMPLES["FeatureFlag"].raw))
+    definitions.await_served(shop.bed.api, KIND)
     shop.weights = {"checkout-v1": 100}
     shop.open()
     written = feature_flag([{"var": "email"}, ["off"], ["on", 0]])

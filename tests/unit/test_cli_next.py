@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rolloutplan.api.status import Phase
 from rolloutplan.cli.main import main
 from rolloutplan.cli.naming import next_name
+from tests.world import Deployment, World, http_route
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HPA = """\
@@ -116,6 +118,34 @@ def test_the_weights_of_the_end_are_written_once_the_plan_has_succeeded(
     live = release("v1", "v2")
     assert made(tmp_path, capsys, started(live), "--live") == (0, live, "")
     assert made(tmp_path, capsys, live, "--live") == (0, live, "")
+
+
+def weights_in(text: str) -> dict[str, int]:
+    """The weights of the route in Git."""
+    (route,) = (each for each in yaml.safe_load_all(text) if each["kind"] == "HTTPRoute")
+    return {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]}
+
+
+@pytest.mark.parametrize(("errors", "phase"), [(0.0, Phase.SUCCEEDED), (2.0, Phase.ROLLED_BACK)])
+def test_git_has_the_weights_of_the_cluster_after_a_run(
+    errors: float, phase: Phase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipeline commits the next release, and the weights of the end if it has succeeded. What is applied is run."""
+    _, git, _ = made(tmp_path, capsys, release("v1", "v2"), "--image", IMAGE)
+    (plan,) = (each for each in yaml.safe_load_all(git) if each["kind"] == "RolloutPlan")
+    sides = [plan["spec"][side]["deployment"] for side in ("old", "new")]
+    world = World(
+        spec=plan["spec"],
+        old=Deployment(sides[0]),
+        new=Deployment(sides[1]),
+        services=frozenset(sides),
+        routes={"checkout": http_route("checkout", [weights_in(git)])},
+    )
+    world.says["errors"] = errors
+    world.until(phase)
+    if phase is Phase.SUCCEEDED:
+        _, git, _ = made(tmp_path, capsys, git, "--live")
+    assert world.weights("checkout")[0] == weights_in(git)
 
 
 def test_nothing_else_of_a_file_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -771,10 +771,12 @@ def _apply(draft: Draft, edits: Mapping[str, Edit]) -> None:
 _ROOT: Final = Path(__file__).parents[1]
 
 
+_FILES: Final = sorted([*_ROOT.glob("examples/*.yaml"), *_ROOT.glob("deploy/predicates/*.yaml")])
+_SHIPPED: Final = [each for file in _FILES for each in yaml.safe_load_all(file.read_text())]
+
+
 def _shipped(kind: str) -> list[dict[str, Any]]:
-    files = sorted([*_ROOT.glob("examples/*.yaml"), *_ROOT.glob("deploy/predicates/*.yaml")])
-    objects = (each for file in files for each in yaml.safe_load_all(file.read_text()))
-    return [each["spec"] for each in objects if each["kind"] == kind]
+    return [each["spec"] for each in _SHIPPED if each["kind"] == kind]
 
 
 _SAMPLES: Final = {"query": "sum(up)", "atLeast": 10}

@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bench-routers bed format generate krew lock clean
+.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate krew lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench-model: $(VENV)/ready ## a million steps of the object that decides, under 
 
 bench-routers: $(VENV)/ready bed ## how soon a weight is in force with each kind of route, and what is lost (builds gateways)
 	@$(RUN)python -m tests.bench.routers
+
+ship-check: $(VENV)/ready bed ## the chart installed and used on the bed: rights granted and used, and the rest, as a table
+	@$(RUN)python -m tests.ship $(ONLY)
 
 bed: $(VENV)/ready
 	@$(RUN)python -m tests.bed.binaries

@@ -1,7 +1,8 @@
 """A stand-in for the one node of the bed's cluster, as a process: `python -m tests.bed.node CONFIG CERTIFICATE KEY`.
 
 It runs no containers. It binds pods, gives each an address of 10.244.0.0/16, writes the status that a kubelet would
-write, ends Jobs' pods, completes deletions, and answers HTTP for every pod as the pod's behaviour says (behaviour.py).
+write, ends pods that are not restarted, completes deletions, and answers HTTP for every pod as the pod's behaviour says
+(behaviour.py).
 """
 
 import asyncio
@@ -100,7 +101,8 @@ class Pod:
         self.started = False
         self.restarts = 0
         self._containers = [(c["name"], c["image"]) for c in manifest["spec"]["containers"]]
-        self._is_job = _owner(manifest).get("kind") == "Job"
+        self.ends = manifest["spec"]["restartPolicy"] != "Always"
+        """Whether its containers run to an end."""
         self._born = _now()
         self._ready = False
         self._ready_since = self._born
@@ -108,11 +110,6 @@ class Pod:
     @property
     def behaviour(self) -> Behaviour:
         return self.endpoint.behaviour
-
-    @property
-    def ends(self) -> bool:
-        """Whether its containers run to an end."""
-        return self._is_job
 
     def status(self) -> Manifest:
         """The status of a pod that runs, or tries to."""

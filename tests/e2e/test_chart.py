@@ -6,6 +6,7 @@ session's own operator is down meanwhile: it stands for another Lease, and two l
 
 import json
 import shutil
+import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -65,6 +66,13 @@ exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
 
 IMAGE = ("--set=image.repository=bed/rolloutplan", "--set=image.tag=v1")
 """The chart has no default for these."""
+GROUPS_MADE = ("rbac.authorization", "networking", "apiextensions", "admissionregistration", "flowcontrol.apiserver")
+EVERYTHING = (
+    "--set=metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true,alerts.enabled=true",
+    "--set=networkPolicy.enabled=true,people.aggregate=true,ownRouters=true,jobs.enabled=true,scaling.enabled=true",
+    "--set=admission.approvers={release-managers}",
+)
+"""Every object that the chart can make."""
 LENT = {"jobs": "--set=jobs.enabled=true", "scaling": "--set=scaling.enabled=true"}
 """The switches of what plans are lent. Jobs of the bed say by annotations how they behave."""
 BEHAVIOUR = f"--set=jobs.metadata={{{PREFIX}*}}"
@@ -122,13 +130,15 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("ownRouters=perhaps", "at '/ownRouters': got string, want boolean"),
         ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
         ("replicas=two", "at '/replicas': got string, want integer"),
-        ("metrics.serviceMonitor.enabled=true", "at '/metrics': additional properties 'serviceMonitor' not allowed"),
+        ("metrics.serviceMonitors.enabled=true", "at '/metrics': additional properties 'serviceMonitors' not allowed"),
+        ("flowControl.shares=0", "at '/flowControl/shares': minimum: got 0, want 1"),
         ("metrics.port=0", "at '/metrics/port': minimum: got 0, want 1,024"),
         ("metrics.port=8080", "metrics.port: the probes have 8080: write another port"),
         ("alerts.enabled=true,metrics.enabled=false", "alerts.enabled: the alerts need the operator's metrics"),
         ("alerts.enabled=perhaps", "at '/alerts/enabled': got string, want boolean"),
         ("networkPolicy.from=all", "additional properties 'from' not allowed"),
         ("metrics.podMonitor.enabled=perhaps", "at '/metrics/podMonitor/enabled': got string, want boolean"),
+        ("metrics.serviceMonitor.labels=a", "at '/metrics/serviceMonitor/labels': got string, want object"),
         (
             "topologySpreadConstraints[0].maxSkew=1",
             "at '/topologySpreadConstraints/0': missing properties 'topologyKey', 'whenUnsatisfiable'",
@@ -156,6 +166,19 @@ def test_a_bad_value_is_refused_by_its_name(bed: Bed, value: str, words: str) ->
     with pytest.raises(RuntimeError) as refused:
         render(bed, f"--set={value}")
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("version", ["1.33.0", "1.34.0", "1.35.0", "1.36.0", "1.37.0"])
+def test_each_kubernetes_from_1_33_on_serves_what_it_makes(bed: Bed, version: str) -> None:
+    """Versions of an API without `alpha` or `beta` are served for as long as there is a Kubernetes 1."""
+    made = {each["apiVersion"] for each in render(bed, f"--kube-version={version}", *EVERYTHING)}
+    of_kubernetes = ("apps", "policy", *(f"{name}.k8s.io" for name in GROUPS_MADE))
+    assert made == {"v1", "monitoring.coreos.com/v1", *(f"{group}/v1" for group in of_kubernetes)}
+
+
+def test_an_older_kubernetes_is_refused(bed: Bed) -> None:
+    with pytest.raises(RuntimeError, match=r"requires kubeVersion: >=1\.33\.0-0"):
+        render(bed, "--kube-version=1.32.9")
 
 
 def test_the_definitions_are_those_of_the_repository(bed: Bed) -> None:
@@ -361,6 +384,32 @@ def test_a_prometheus_finds_the_metrics_in_either_way(bed: Bed) -> None:
     assert scraping(render(bed, "--set=metrics.annotations=false")) == {}
 
 
+def test_a_service_monitor_reaches_the_same_port_through_a_service_of_its_own(bed: Bed) -> None:
+    assert not {"Service", "ServiceMonitor"} & {each["kind"] for each in render(bed)}
+    made = render(bed, "--set=metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=p")
+    deployment, service = one(made, "Deployment")["spec"], one(made, "Service")
+    monitor = one(made, "ServiceMonitor")
+    assert service["spec"]["selector"] == deployment["selector"]["matchLabels"]
+    assert [(port["name"], port["targetPort"]) for port in service["spec"]["ports"]] == [("metrics", "metrics")]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"] == [{"port": "metrics", "path": "/metrics"}]
+    assert monitor["metadata"]["labels"]["release"] == "p"
+    closed = render(bed, "--set=metrics.enabled=false,metrics.serviceMonitor.enabled=true")
+    assert not {"Service", "ServiceMonitor"} & {each["kind"] for each in closed}
+
+
+def test_the_operator_alone_has_a_share_of_the_api_server(bed: Bed) -> None:
+    made = render(bed, "--set=serviceAccount.name=other,flowControl.shares=7")
+    schema, level = one(made, "FlowSchema"), one(made, "PriorityLevelConfiguration")
+    assert schema["spec"]["priorityLevelConfiguration"] == {"name": level["metadata"]["name"]}
+    assert level["spec"]["limited"]["nominalConcurrencyShares"] == 7
+    (rule,) = schema["spec"]["rules"]
+    account = {"name": "other", "namespace": NAMESPACE}
+    assert rule["subjects"] == [{"kind": "ServiceAccount", "serviceAccount": account}]
+    without = render(bed, "--set=flowControl.enabled=false")
+    assert not {"FlowSchema", "PriorityLevelConfiguration"} & {each["kind"] for each in without}
+
+
 def test_the_port_of_the_metrics_is_chosen_everywhere_at_once_and_can_be_closed(bed: Bed) -> None:
     made = render(bed, "--set=metrics.port=9444,metrics.podMonitor.enabled=true")
     container = one(made, "Deployment")["spec"]["template"]["spec"]["containers"][0]
@@ -481,6 +530,23 @@ def test_the_pods_are_restricted_probed_and_apart(installed: Bed) -> None:
     assert pod["spec"]["serviceAccountName"] == NAME
 
 
+def test_helm_tests_that_the_account_may_read_plans_and_its_requests_have_their_own_level(installed: Bed) -> None:
+    assert "Phase:          Succeeded" in installed.helm("test", NAME, "-n", NAMESPACE)
+    pod = next(each for each in render(installed) if "helm.sh/hook" in each["metadata"].get("annotations", {}))
+    account = pod["spec"]["serviceAccountName"]
+    assert account == installed.get(DEPLOYMENT)["spec"]["template"]["spec"]["serviceAccountName"]
+    (container,) = pod["spec"]["containers"]
+    command = [sys.executable, "-m", *container["command"], *container["args"]]
+    config = installed.kubeconfig("chart")
+    env = {**python_path(), "KUBECONFIG": str(config)}
+    asked = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stderr
+    assert "there is no such plan in the cluster" in asked.stderr
+    schema = installed.get(f"/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/{NAME}")["metadata"]["uid"]
+    asking = (f"--kubeconfig={config}", "get", "rolloutplans", "-A", "-v=8")
+    until(lambda: schema in installed.run_kubectl(*asking).stderr, 10, "requests in the flow schema of the account")
+
+
 def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
     asking = ("--dry-run=server", "--set=metrics.podMonitor.enabled=true")
     with pytest.raises(RuntimeError, match=r"metrics\.podMonitor\.enabled: .* Install the Prometheus Operator first"):
@@ -502,7 +568,9 @@ def let_no_pod_in(bed: Bed, namespace: str) -> None:
     bed.api("PATCH", f"/api/v1/namespaces/{namespace}", restricted, MERGE_PATCH)
 
 
-def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switches(installed: Bed) -> None:
+def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switches(
+    installed: Bed, record_property: Callable[[str, object], None]
+) -> None:
     """The first leader ever, with all that can be lent. Each plan uses a part of it: what a switch lends, or the rest.
 
     Rollouts and a rollback that only move weights, with admission that refuses at first; Jobs; scaling.
@@ -575,13 +643,13 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
         "jobs": {works.namespace, stuck.namespace},
         "scaling": {sized.namespace},
     }
-    print(f"\n{'lent':12} granted used unused")
     for lent in ((), ("jobs",), ("scaling",), ("jobs", "scaling")):
         given = rights_in(
             render(installed, *(LENT[switch] for switch in lent), api_versions(installed)), "ClusterRole", "Role"
         )
         used = trail.used(set.union(*(parts[part] for part in ("", *lent))))
-        print(f"{'+'.join(lent) or 'nothing':12} {len(given):7} {len(used):4} {len(given - used):6}")
+        counts = f"granted {len(given)}, used {len(used)}, unused {len(given - used)}"
+        record_property(f"rights, with {' and '.join(lent) or 'nothing'} lent", counts)
         assert used == given, f"not used: {shown(given - used)}; not granted: {shown(used - given)}"
     assert trail.used() == granted
     conditions = installed.get(installed.api.path(OWN_KIND))["status"]["conditions"]

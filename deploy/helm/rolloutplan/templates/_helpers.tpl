@@ -78,6 +78,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
+{{- /* Fails where the cluster has no such kind of the Prometheus Operator. */ -}}
+{{- define "rolloutplan.wantsMonitor" -}}
+{{- /* `helm template` has no cluster and does not know the first kind, which every API server has. */ -}}
+{{- $served := .root.Capabilities.APIVersions }}
+{{- if and ($served.Has "apiregistration.k8s.io/v1") (not ($served.Has (printf "monitoring.coreos.com/v1/%s" .kind))) }}
+{{- fail (printf "%s: the cluster has no %s (monitoring.coreos.com/v1). Install the Prometheus Operator first, or set this to false: metrics.annotations works without it" .value .kind) }}
+{{- end }}
+{{- end -}}
+
+{{- define "rolloutplan.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "rolloutplan.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "rolloutplan.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
 {{- /* Places replicas on different nodes if there are enough. */ -}}
 {{- define "rolloutplan.apart" -}}
 podAntiAffinity:

@@ -30,7 +30,8 @@ check: $(VENV)/ready ## lint, format, types, floors of the house, generated file
 	cd operator && ../$(RUN)lint-imports --config ../pyproject.toml
 	$(RUN)python -m pytest -q tests/unit/test_generate_crd.py tests/unit/test_generate_reference.py tests/unit/test_generate_states.py \
 		tests/unit/test_generate_routers.py tests/unit/test_generate_rights.py \
-		tests/unit/test_generate_gitops.py
+		tests/unit/test_generate_gitops.py \
+		tests/unit/test_generate_dashboard.py
 
 bench: $(VENV)/ready bed ## the figures, as tables
 	@$(RUN)python -m tests.bench
@@ -58,13 +59,14 @@ format: $(VENV)/ready ## bring the code into its form
 	$(RUN)ruff check --fix
 	$(RUN)ruff format
 
-generate: $(VENV)/ready ## write the CRDs and the pages of docs/ anew from the code
+generate: $(VENV)/ready ## write the CRDs, the pages of docs/ and the dashboard anew from the code
 	$(RUN)rolloutplan crds deploy/crds
 	$(RUN)rolloutplan reference docs/reference.md
 	$(RUN)rolloutplan states docs/states.md
 	$(RUN)rolloutplan rights deploy/helm/rolloutplan/routers.yaml
 	$(RUN)rolloutplan routers docs/routers.md
 	$(RUN)rolloutplan gitops deploy/gitops
+	$(RUN)rolloutplan dashboard deploy/grafana/rolloutplan.json
 
 krew: $(VENV)/ready ## the kubectl plugin for krew, in dist/krew (URL=https://... where it is going to be published)
 	@$(RUN)python deploy/krew/package.py $(URL)

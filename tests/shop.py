@@ -98,7 +98,7 @@ class Operator:
         command = [sys.executable, "-m", "rolloutplan", "operator", *ports, *lent, *options]
         # Prometheus and the API server of the bed share an address, which is one of this machine too.
         command += [f"--source-hosts={netns.ADDRESS}", f"--notifier-hosts={netns.ADDRESS}"]
-        self.url, self._metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
+        self.url, self.metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
         self.process = Process(
             name,
             command,
@@ -126,7 +126,7 @@ class Operator:
 
     def counted(self, metric: str, *labels: str) -> float:
         """One of its own metrics, all series together that have these labels, as `code="200"`."""
-        lines = page(self._metrics).splitlines()
+        lines = page(self.metrics).splitlines()
         ours = (line for line in lines if line.split("{")[0].split(" ")[0] == metric)
         return sum(float(line.split()[-1]) for line in ours if all(label in line for label in labels))
 

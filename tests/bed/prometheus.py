@@ -106,9 +106,9 @@ def query(promql: str, url: str = URL) -> float | None:
     return float(result[0]["value"][1]) if result else None
 
 
-def series(promql: str) -> int:
+def series(promql: str, url: str = URL) -> int:
     """How many series the answer to an instant query has."""
-    kind, result = _ask(promql, URL)
+    kind, result = _ask(promql, url)
     return 1 if kind == "scalar" else len(result)
 
 

@@ -378,7 +378,7 @@ def test_a_prometheus_finds_the_metrics_in_either_way(bed: Bed) -> None:
     deployment, monitor = one(made, "Deployment")["spec"], one(made, "PodMonitor")["spec"]
     _, port = deployment["template"]["spec"]["containers"][0]["ports"]
     assert monitor["selector"] == deployment["selector"]
-    assert monitor["podMetricsEndpoints"] == [{"port": port["name"], "path": "/metrics"}]
+    assert monitor["podMetricsEndpoints"] == [{"port": port["name"], "path": "/metrics", "honorLabels": True}]
     expected = {"scrape": "true", "port": str(port["containerPort"]), "path": "/metrics"}
     assert scraping(made) == expected
     assert scraping(render(bed, "--set=metrics.annotations=false")) == {}
@@ -392,7 +392,7 @@ def test_a_service_monitor_reaches_the_same_port_through_a_service_of_its_own(be
     assert service["spec"]["selector"] == deployment["selector"]["matchLabels"]
     assert [(port["name"], port["targetPort"]) for port in service["spec"]["ports"]] == [("metrics", "metrics")]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert monitor["spec"]["endpoints"] == [{"port": "metrics", "path": "/metrics"}]
+    assert monitor["spec"]["endpoints"] == [{"port": "metrics", "path": "/metrics", "honorLabels": True}]
     assert monitor["metadata"]["labels"]["release"] == "p"
     closed = render(bed, "--set=metrics.enabled=false,metrics.serviceMonitor.enabled=true")
     assert not {"Service", "ServiceMonitor"} & {each["kind"] for each in closed}

@@ -12,7 +12,7 @@ from rolloutplan.cli.app import COMMANDS
 from rolloutplan.cli.main import main
 
 NAMES = [entry.name for entry in COMMANDS]
-HIDDEN = ["operator", "crds", "reference", "states", "rights", "routers", "gitops"]
+HIDDEN = ["operator", "crds", "reference", "states", "rights", "routers", "gitops", "dashboard"]
 """They are not for those who release software."""
 
 

@@ -65,4 +65,5 @@ COMMANDS: Final[Sequence[Entry]] = (
     Entry("rights", _HIDDEN, "write the rights on each kind of route, for the chart", "routers.yaml", "pages:rights"),
     Entry("routers", _HIDDEN, "write what is known of each kind of route", "docs/routers.md", "pages:routers"),
     Entry("gitops", _HIDDEN, "write what Argo CD and Flux need to know", "deploy/gitops", "pages:gitops"),
+    Entry("dashboard", _HIDDEN, "write the dashboard for Grafana, as JSON", "rolloutplan.json", "pages:dashboard"),
 )

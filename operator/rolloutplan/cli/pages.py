@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from rolloutplan.generate import crd
+from rolloutplan.generate.dashboard import dashboard as dashboard_file
 from rolloutplan.generate.gitops import files as gitops_files
 from rolloutplan.generate.reference import reference as reference_page
 from rolloutplan.generate.rights import rights as rights_file
@@ -53,6 +54,10 @@ def gitops(
     for name, text in gitops_files(directory / "argocd").items():
         _write(text, directory / name)
     return 0
+
+
+def dashboard(file: File = None) -> int:
+    return _write(dashboard_file(), file)
 
 
 def _write(text: str, file: Path | None) -> int:

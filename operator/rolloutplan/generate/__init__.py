@@ -1,1 +1,1 @@
-"""What is generated from the code: the CRDs with their rules in CEL, the field reference, the page of all states."""
+"""What is generated from the code: CRDs with their rules in CEL, pages of the documentation, rights, the dashboard."""

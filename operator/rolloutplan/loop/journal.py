@@ -29,7 +29,8 @@ class Journal:
         for decision in decisions:
             self._metrics.count_decision(decision.kind, decision.reason)
             level = log.warning if is_loud(decision) else log.info
-            level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by)
+            own = {"run": decision.run, "stage": decision.stage}  # a pass begins a run, and the next stage
+            level(decision.note, decision=decision.reason, seq=decision.seq, by=decision.by, **own)
 
     def log_result(self, run: PlanRun, effect: Effect, result: Result) -> None:
         """Handle the result of an effect: log a refusal, and count and log the verdict of an evaluation."""

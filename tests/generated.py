@@ -162,6 +162,13 @@ TEXTS: Final[Mapping[str, Texts]] = {
         ("prom:9090", "http://a:b@prom", "http://a?b", "http://a b", "ftp://a", "http://", "http://a#b", "HTTP://a",
          "http://" + "a" * 2041, "http://" + "a" * 2042, "http://a\n", "http:///a", "http://é"),
     ),
+    "address of a webhook": Texts(
+        ("https://hooks.example/a/b", "http://a", "http://[::1]:9090/", "https://a/b?c=d&e=%2Ff", "http://10.0.0.5:80",
+         "https://a?b"),
+        ("hooks.example", "http://a:b@hooks", "http://a b", "ftp://a", "http://", "http://a#b", "HTTP://a",
+         "http://a/%2f", "http://a/../b", "http://127.1", "http://a\n", "http://a/\nb", "http:///a", "http://é",
+         "http://a?é", "http://a/" + "a" * 2040),
+    ),
     "namespace": Texts(("shop", "*", "pay-2"), ("Shop", "pay-*", "**", "", "a.b", "x" * 63, "x" * 64, "*\n")),
     "namespaces": Texts(("shop", "*", "pay-*", "pay-2"), ("*-pay", "Shop", "a*b", "**", "", "a.*", "-*", "x" * 64)),
     "enforced value": Texts(

@@ -41,6 +41,7 @@ COMMANDS: Final[Sequence[Entry]] = (
         "release.yaml --image shop/checkout:1.2.0",
         "next:next_release",
     ),
+    Entry("convert", _FILES, "turn Rollouts of Argo and Canaries of Flagger into plans", "rollout.yaml > plan.yaml"),
     _send("pause", "hold the weights; guards stay on", "incident 4711"),
     _send("resume", "continue after a pause, or after a hold that needs a person", "incident 4711 is over"),
     _send("approve", "approve the next stage, or the removal of the old side", "seen the dashboards", "approve"),

@@ -39,6 +39,7 @@ INSTEAD: Final[Mapping[str, str]] = {
     **dict.fromkeys(("get", "ls", "plans"), "list shows the plans"),
     **dict.fromkeys(("describe", "log", "logs", "decisions"), "history shows the decisions about a plan"),
     **dict.fromkeys(("rollback", "back", "stop", "cancel"), "abort restores the old weights and ends the run"),
+    **dict.fromkeys(("migrate", "import"), "convert turns Rollouts of Argo and Canaries of Flagger into plans"),
     **dict.fromkeys(("check", "validate", "verify"), "lint checks files"),
     **dict.fromkeys(("test", "try"), "rehearse runs the plans in files through, with faults"),
     "plan": "simulate shows what a plan would take",

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from rolloutplan.api.command import ANNOTATION, read_command
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.cli.main import main
+from rolloutplan.cli.serve import tell_of_other_crds
 from rolloutplan.cli.session import session
 from rolloutplan.cli.versions import crd_difference, own_schema
 from tests.bed import objects
@@ -211,3 +213,6 @@ def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkey
     more = {**own, "properties": {"spec": {"properties": {**fields, "weather": {"type": "string"}}}}}
     monkeypatch.setattr("rolloutplan.cli.versions.own_schema", lambda: more)
     assert "are older than this program (they lack spec.weather)" in asyncio.run(differs())
+    with capture_logs() as logs:
+        asyncio.run(tell_of_other_crds())
+    assert [entry["event"] for entry in logs] == ["the CRDs are of another version"], "the operator says it, too"

@@ -513,6 +513,13 @@ def test_the_same_upgrade_again_changes_nothing(installed: Bed) -> None:
     assert len([pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]) == 2
 
 
+def test_a_second_release_is_refused_with_the_name_of_the_first(installed: Bed) -> None:
+    with pytest.raises(
+        RuntimeError, match=rf'meta.helm.sh/release-name" must equal "second": current value is "{NAME}"'
+    ):
+        installed.helm("install", "second", str(CHART), "-n", "default", "--dry-run=server", *IMAGE)
+
+
 def test_the_pods_are_restricted_probed_and_apart(installed: Bed) -> None:
     spec = installed.get(DEPLOYMENT)["spec"]
     pods = installed.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]

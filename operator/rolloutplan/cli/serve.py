@@ -6,16 +6,19 @@ import asyncio
 import os
 import re
 import socket
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
+import structlog
 import typer
 
 from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.cli.options import reads
 from rolloutplan.cli.output import fail
-from rolloutplan.cluster.client import ApiError, own_namespace
+from rolloutplan.cli.versions import crd_difference
+from rolloutplan.cluster.client import Api, ApiError, own_namespace
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop.main import run
 from rolloutplan.loop.options import Options
@@ -28,6 +31,8 @@ SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 """The cluster's own: whoever may write plans there would get a part in the cluster itself."""
 _NONE: Final = Grants()
 _RECORDS: Final = Retention()
+
+log = structlog.stdlib.get_logger("rolloutplan")
 
 
 def _count(text: str) -> int:
@@ -213,7 +218,27 @@ def serve(
         credentials=credentials_dir,
     )
     try:
-        asyncio.run(run(options))
+        asyncio.run(_operate(options))
     except ApiError as error:
         return fail(error.message or str(error), 1)
     return 0
+
+
+async def _operate(options: Options) -> None:
+    """Run the operator; tell meanwhile whether the CRDs are of another version. Nothing waits for that answer."""
+    telling = asyncio.create_task(tell_of_other_crds())
+    try:
+        await run(options)
+    finally:
+        telling.cancel()
+
+
+async def tell_of_other_crds() -> None:
+    """Log, once, which fields of plans the cluster and this program do not have in common."""
+    with suppress(ApiError):  # the loop says what it cannot reach
+        api = await Api.connect(whole=True)
+        try:
+            if other := await crd_difference(api):
+                log.warning("the CRDs are of another version", why=other)
+        finally:
+            await api.close()

@@ -12,6 +12,9 @@ import pytest
 
 PARTS: Final[Mapping[str, Sequence[str]]] = {
     "chart": ["tests/e2e/test_chart.py"],
+    "gitops": ["tests/unit/test_generate_gitops.py", "tests/unit/test_gitops_scripts.py"],
+    "docs": ["tests/unit/test_docs.py", "tests/unit/test_pages.py", "tests/e2e/test_pages.py"],
+    "package": ["tests/unit/test_packaging.py"],
 }
 """What pytest is given for each part."""
 

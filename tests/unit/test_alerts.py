@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rolloutplan.api.policy_status import Places
 from rolloutplan.api.record import DoraFigures, RecordSpec, RecordStatus, RolloutRecord, RunOutcome
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.tools.promql.syntax import read_syntax
@@ -62,6 +63,7 @@ def labels_of_series() -> dict[str, set[str]]:
         spec=RecordSpec(owner="team"), status=RecordStatus(outcome=RunOutcome.ROLLED_BACK, dora=figures)
     )
     metrics.changes.count("shop", None, record)
+    metrics.set_places([Places(group="policy production", taken=1, of=2)])
     metrics._computed = metrics._compute()
     samples = (sample for family in metrics._registry.collect() for sample in family.samples)
     return {sample.name: set(sample.labels) for sample in samples}

@@ -19,6 +19,7 @@ from rolloutplan.loop.record_pruning import Entry
 from rolloutplan.loop.releases import Releases
 from rolloutplan.loop.store import POLICIES, Selected, Store
 from rolloutplan.loop.stored_plan import Plan
+from rolloutplan.telemetry.metrics import Metrics
 from tests.world import PLAN
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -143,8 +144,9 @@ def releases(store: Store, outcomes: str) -> Releases:
     return found
 
 
-def look(server: Server, store: Store, found: Releases, looks: int = 1, *, leads: bool = True) -> None:
-    """So many looks of one leader."""
+def look(server: Server, store: Store, found: Releases, looks: int = 1, *, leads: bool = True) -> Metrics:
+    """So many looks of one leader; returns what it has told its metrics."""
+    metrics = Metrics()
 
     async def whole() -> None:
         statuses = PolicyStatuses(
@@ -154,6 +156,7 @@ def look(server: Server, store: Store, found: Releases, looks: int = 1, *, leads
             leading=lambda: leads,
             apply=store.apply,
             instance="operator-1",
+            report=metrics.set_places,
         )
         task = asyncio.create_task(statuses.run())
         for _ in range(10 * looks):
@@ -162,6 +165,7 @@ def look(server: Server, store: Store, found: Releases, looks: int = 1, *, leads
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(whole())
+    return metrics
 
 
 def focus_in(store: Store) -> str:
@@ -177,9 +181,13 @@ def _times(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_tells_whom_it_selects_who_has_a_place_and_who_waits() -> None:
     raw = raw_policy(maxConcurrent=1, lockGroup="payments")
     server, store = Server(raw), store_with(raw, "Judging", "Pending", "Pending", "Succeeded")
-    look(server, store, releases(store, ""), looks=5)
+    metrics = look(server, store, releases(store, ""), looks=5)
     status = server.raw["status"]
     assert status["plans"] == 4
+    shown = {family.name: {sample.labels["group"]: sample.value for sample in family.samples}
+             for family in metrics._families_of_places()}  # fmt: skip
+    for name, value in (("rolloutplan_places", 1), ("rolloutplan_places_taken", 1), ("rolloutplan_places_waiting", 2)):
+        assert shown[name] == {"lock group payments": value, "policy production": value}
     held = {"taken": 1, "of": 1, "holders": ["shop/p0"], "waiting": 2, "next": ["shop/p1", "shop/p2"]}
     assert status["places"] == [{"group": group, **held} for group in ("lock group payments", "policy production")]
     assert server.writes == 1, "what has not changed is not written again"
@@ -188,8 +196,9 @@ def test_it_tells_whom_it_selects_who_has_a_place_and_who_waits() -> None:
 def test_a_follower_writes_nothing() -> None:
     raw = raw_policy()
     server, store = Server(raw), store_with(raw)
-    look(server, store, releases(store, ""), leads=False)
+    metrics = look(server, store, releases(store, ""), leads=False)
     assert not server.writes
+    assert not any(family.samples for family in metrics._families_of_places())
 
 
 def test_a_shift_is_in_the_status_before_it_is_in_force_and_is_told_once() -> None:

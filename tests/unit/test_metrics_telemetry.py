@@ -14,9 +14,10 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from rolloutplan import __version__
+from rolloutplan.api.policy_status import Places
 from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.logs import set_up
-from rolloutplan.telemetry.metrics import IN_USE, MOST_PLANS, Metrics, resource
+from rolloutplan.telemetry.metrics import IN_USE, MOST_GROUPS, MOST_PLANS, Metrics, resource
 
 Story = Callable[[Metrics], None]
 
@@ -295,3 +296,12 @@ PLAN = "/apis/rolloutplan.dev/v1alpha1/namespaces/shop/rolloutplans"
 )
 def test_a_request_is_counted_by_its_resource_and_never_by_a_name(path: str, name: str) -> None:
     assert resource(path) == name
+
+
+def test_of_too_many_groups_those_have_series_for_which_most_plans_wait() -> None:
+    metrics = Metrics()
+    metrics.set_places(Places(group=f"policy p{number}", of=1, waiting=number) for number in range(MOST_GROUPS + 50))
+    for family in metrics._families_of_places():
+        assert {sample.labels["group"] for sample in family.samples} == {
+            f"policy p{number}" for number in range(50, MOST_GROUPS + 50)
+        }

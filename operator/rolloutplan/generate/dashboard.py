@@ -104,6 +104,17 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             kind="stat",
         ),
         Panel(
+            "Places taken",
+            "The share of the places of each group of plans.",
+            [Query("max by (group) (rolloutplan_places_taken) / max by (group) (rolloutplan_places)", "{{group}}")],
+            unit="percentunit",
+        ),
+        Panel(
+            "Plans that wait for a place",
+            "By the group that has none left.",
+            [Query("max by (group) (rolloutplan_places_waiting)", "{{group}}")],
+        ),
+        Panel(
             "From evidence to weights",
             "From the instant of the data that decided a rollback to its weights written.",
             _quantiles("rolloutplan_evidence_to_weights_seconds", "$__range"),

@@ -145,7 +145,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.push_async_callback(reconciler.close)
     running = (
         reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(),
-        *_housekeeping(api, reconciler, elector, options),
+        *_housekeeping(api, reconciler, elector, options, metrics),
     )  # fmt: skip
     turning = tuple(map(asyncio.create_task, running))
     closing.push_async_callback(_end, *turning)
@@ -183,7 +183,7 @@ def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> 
 
 
 def _housekeeping(
-    api: Api, reconciler: Reconciler, elector: Elector, options: Options
+    api: Api, reconciler: Reconciler, elector: Elector, options: Options, metrics: Metrics
 ) -> tuple[Coroutine[Any, Any, None], ...]:
     """What else a leader does: the statuses of RouteKinds, policies and notifiers, and the end of old records."""
     store, namespaces = reconciler.store, options.namespaces
@@ -205,6 +205,7 @@ def _housekeeping(
         leading=leading,
         apply=reconciler.apply,
         instance=options.identity,
+        report=metrics.set_places,
     )
 
     notifiers = NotifierStatuses(

@@ -39,7 +39,10 @@ log = structlog.get_logger(__name__)
 
 
 class PolicyStatuses:
-    """Writes the statuses of the policies in the store while `leading`. `apply` takes an object that was written."""
+    """Writes the statuses of the policies in the store while `leading`. `apply` takes an object that was written.
+
+    `report` gets the places of all groups after each look, and none where this replica does not lead.
+    """
 
     def __init__(
         self,
@@ -50,9 +53,11 @@ class PolicyStatuses:
         leading: Callable[[], bool],
         apply: Callable[[str, str | None, dict[str, Any]], object],
         instance: str,
+        report: Callable[[Iterable[Places]], None] = lambda _: None,
     ) -> None:
         self._api, self._store, self._releases = api, store, releases
         self._leading, self._apply, self._instance = leading, apply, instance
+        self._report = report
         self._told: set[tuple[str, datetime]] = set()
         self._trouble: dict[str, str] = {}
 
@@ -61,11 +66,12 @@ class PolicyStatuses:
         while True:
             await asyncio.sleep(EVERY)
             if not self._leading():
+                self._report(())
                 continue
-            selected = self._store.selected()
+            selected, places = self._store.selected(), list[Places]()
             for name in list(self._store.policy_objects):
                 try:
-                    await self._look(name, selected.get(name, Selected()))
+                    await self._look(name, selected.get(name, Selected()), places)
                     self._trouble.pop(name, None)
                 except ApiError as error:
                     if self._trouble.get(name) != str(error):  # it is tried again at each look
@@ -73,12 +79,15 @@ class PolicyStatuses:
                     self._trouble[name] = str(error)
                 except Exception:
                     log.exception("a policy could not be looked at", policy=name)
+            self._report(places)
 
-    async def _look(self, name: str, selected: Selected) -> None:
+    async def _look(self, name: str, selected: Selected, known: list[Places]) -> None:
+        """Write the status of a policy, and add its places to those that are known."""
         raw, view = self._store.policy_objects.get(name), self._store.policies.get(name)
         if raw is None or view is None:
             return
         places = self._store.places(view, selected.plans)
+        known += places
         status = next_status(raw, view, selected, places, self._failed(view), clock.now())
         written = await write_status(self._api, paths.POLICIES, raw, status.to_raw())
         if written is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter as Counted
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -21,6 +21,7 @@ from prometheus_client.metrics import disable_created_metrics
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from rolloutplan import __version__
+from rolloutplan.api.policy_status import Places
 from rolloutplan.api.reasons import EventReason
 from rolloutplan.telemetry.changes import OTHER, ChangeMetrics
 
@@ -32,6 +33,8 @@ PAGE_FOR: Final = 1.0
 """Seconds for which a page of /metrics is shown again: nobody scrapes more often, and many requests build one."""
 MOST_PLANS: Final = 1000
 """Plans whose owners are told, of all namespaces: they take 100 KB of a page."""
+MOST_GROUPS: Final = 200
+"""Groups of plans with series for their places: those for which most plans wait come first."""
 _KNOWN_CODES: Final = frozenset({0, 200, 201, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504})
 _REASONS: Final = frozenset(map(str, EventReason))
 _WRITTEN: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
@@ -68,6 +71,7 @@ class Metrics:
         self._named: set[str] = set()
         """The sources that have series."""
         self._budget: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._places: Sequence[Places] = ()
         self._newest: dict[str, datetime] = {}
         self._asked_at: dict[str, datetime] = {}
         self._registry = registry = CollectorRegistry()
@@ -188,6 +192,11 @@ class Metrics:
         """Set the source of the bytes of all plans, and of the number of plans over the budget."""
         self._budget = totals
 
+    def set_places(self, places: Iterable[Places]) -> None:
+        """Set the places of policies: who has them and who waits, by group; of a group that comes twice the last."""
+        groups = {each.group: each for each in places}
+        self._places = sorted(groups.values(), key=lambda each: (-each.waiting, each.group))[:MOST_GROUPS]
+
     def count_decision(self, kind: str, reason: str) -> None:
         self._decisions.labels(kind, reason if reason in _REASONS else OTHER).inc()
 
@@ -290,7 +299,18 @@ class Metrics:
         )
         for owned in shown_plans(self._owners()):
             owners.add_metric(owned, 1)
-        return plans, owners, failing, looks, sizes, unread, ages, skew
+        return plans, owners, failing, looks, sizes, unread, ages, skew, *self._families_of_places()
+
+    def _families_of_places(self) -> tuple[Metric, ...]:
+        labels = ("group",)
+        there = GaugeMetricFamily("rolloutplan_places", "Places of a group of plans, by its policies.", labels=labels)
+        taken = GaugeMetricFamily("rolloutplan_places_taken", "Plans that hold one.", labels=labels)
+        waiting = GaugeMetricFamily("rolloutplan_places_waiting", "Plans that wait for one.", labels=labels)
+        for each in self._places:
+            there.add_metric((each.group,), each.of)
+            taken.add_metric((each.group,), each.taken)
+            waiting.add_metric((each.group,), each.waiting)
+        return there, taken, waiting
 
 
 def shown_plans(owned: Collection[tuple[str, str, str]]) -> Collection[tuple[str, str, str]]:

@@ -1,12 +1,14 @@
 """A plan shifts real traffic on real parts, and puts it back."""
 
 import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from tests.bed import Stopwatch, netns, objects
+from tests.bed import Stopwatch, netns, objects, prometheus
 from tests.bed.processes import until
 from tests.receiver import Receiver
-from tests.shop import ERRORS, Operator, Shop, notifier
+from tests.shop import ERRORS, ROOT, Operator, Shop, notifier
 
 QUIET = 'sum(rate(nothing_counts_this_total{deployment="$deployment"}[$window]))'
 
@@ -51,7 +53,9 @@ def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
     assert load.lost() == 0, counts
 
 
-def test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same(shop: Shop, running: Operator) -> None:
+def test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same(
+    shop: Shop, running: Operator, tmp_path: Path
+) -> None:
     shop.open()
     with Receiver().serving(netns.ADDRESS) as receiver:
         shop.bed.apply(notifier(receiver.url, shop.namespace))
@@ -59,11 +63,12 @@ def test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same
         decisions, uid = shop.status()["decisions"], shop.stored()["metadata"]["uid"]
         until(lambda: len(receiver.keys(uid)) >= len(decisions), 30, "the last notification")
         assert receiver.told(uid) == decisions, "the webhook gets what status, Events and record tell"
+        _the_dashboard_shows_it(shop, running, tmp_path)
 
 
 def _errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     load = shop.bed.load(shop.host, rate=40)
-    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}], owner="team-checkout")
     shop.until("Judging/w25")
     running.judges(3)
     shop.bed.behave("checkout-v2", shop.namespace, errors=0.5)
@@ -103,9 +108,37 @@ def _errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     assert running.counted("rolloutplan_changes_total", of_shop) == 1
     assert 0 < running.counted("rolloutplan_restore_seconds_sum", of_shop) < 10
 
-    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
+    shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}], owner="team-checkout")
     shop.looked_at_again()
     assert shop.phase() == "RolledBack", "applying a rolled-back plan again must not start it again"
+
+
+EMPTY = {"Lead time", "Limits met", "API requests refused", "Places taken", "Plans that wait for a place"}
+"""Panels of what such a run need not have."""
+
+
+def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> None:
+    """Each query of the dashboard, asked of a Prometheus that scrapes the operator, answers with data of this run."""
+    job = {"job_name": "operator", "scrape_interval": "500ms", "scrape_timeout": "500ms", "honor_labels": True}
+    target = {"static_configs": [{"targets": [urlsplit(running.metrics).netloc]}]}
+    port = 9794
+    server = prometheus.scraping(shop.bed.programs.prometheus, folder, "dashboard", port, [job | target])
+    board = json.loads((ROOT / "deploy/grafana/rolloutplan.json").read_text())
+    url = f"http://127.0.0.1:{port}"
+
+    def answers(query: str) -> int:
+        chosen = {"$namespace": shop.namespace, "$owner": "team-checkout", "$__rate_interval": "1m", "$__range": "5m"}
+        for variable, value in chosen.items():
+            query = query.replace(variable, value)
+        return prometheus.series(query, url)
+
+    server.start()
+    try:
+        for panel in board["panels"]:
+            for asked in panel.get("targets", ()) if panel["title"] not in EMPTY else ():
+                until(lambda query=asked["expr"]: answers(query), 15, f"{panel['title']}: {asked['expr']}", every=0.2)  # type: ignore[misc]
+    finally:
+        server.kill()
 
 
 def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backends_alone(

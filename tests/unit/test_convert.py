@@ -143,7 +143,9 @@ def test_subsets_of_istio_name_the_sides_by_host_and_subset() -> None:
     rule = {"name": "dr", "stableSubsetName": "stable", "canarySubsetName": "canary"}
     routing = {"istio": {"virtualService": {"name": "vs"}, "destinationRule": rule}}
     known = {"kind": "DestinationRule", "metadata": {"name": "dr"}, "spec": {"host": "shop.web"}}
-    _, plan, _ = converted(rollout({**STEPS, "trafficRouting": routing}), known)
+    service = {"kind": "Service", "metadata": {"name": "shop"}, "spec": {"ports": [{"port": 80}]}}
+    objects, plan, _ = converted(rollout({**STEPS, "trafficRouting": routing}), known, service)
+    assert objects["Service shop-v2"]["spec"]["selector"] == {"app": "shop", "version": "v2"}
     (route,) = plan["traffic"]["routes"]
     assert (route["old"], route["new"]) == ("shop.web/stable", "shop.web/canary")
 
@@ -261,6 +263,15 @@ def test_webhooks_that_confirm_are_approvals_and_the_others_are_told() -> None:
     assert [stage.get("approval") for stage in plan["stages"]] == ["Required", "Required"]
     assert "left out: spec.analysis.webhooks[2]: write what it runs as a Job" in said
     assert "left out: spec.analysis.webhooks[3]: a plan sends no requests" in said
+
+
+def test_a_gate_for_each_increase_is_an_approval_of_each_weight() -> None:
+    _, plan, _ = converted(canary({"stepWeights": [10, 50], "webhooks": [{"type": "confirm-traffic-increase"}]}))
+    assert [(stage["weight"], stage["approval"]) for stage in plan["stages"]] == [
+        ("10%", "Required"),
+        ("50%", "Required"),
+        ("100%", "Required"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -274,9 +274,12 @@ def _workloads(draft: Draft, raw: Raw, objects: Objects, services: Mapping[str, 
             safe_get.mapping(canary, "canaryMetadata") or safe_get.mapping(green, "previewMetadata"),
         )
         labels = add_deployments(draft, spec, path, metadata, also)
+    shared = safe_get.text(draft.spec["traffic"]["routes"][0], "old").partition("/")[0].partition(".")[0]
     for side, version in (("old", "v1"), ("new", "v2")):
         if name := services.get(side, ""):
-            _service(draft, name, labels, version, objects)
+            _service(draft, name, labels, version, objects.find("Service", name, draft.namespace))
+        elif services and (original := objects.find("Service", shared, draft.namespace)) and labels:
+            add_service(draft, original, safe_get.text(draft.spec, side, "deployment"), labels, version)
 
 
 def _name_services(draft: Draft, services: Mapping[str, str]) -> None:
@@ -284,8 +287,7 @@ def _name_services(draft: Draft, services: Mapping[str, str]) -> None:
         draft.spec[side] |= {"service": name} if name else {}
 
 
-def _service(draft: Draft, name: str, labels: Raw, version: str, objects: Objects) -> None:
-    original = objects.find("Service", name, draft.namespace)
+def _service(draft: Draft, name: str, labels: Raw, version: str, original: Raw) -> None:
     if original and labels:
         add_service(draft, original, name, labels, version)
     else:

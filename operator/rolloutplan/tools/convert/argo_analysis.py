@@ -126,7 +126,7 @@ class _Reader:
                 continue
             self._add(use, metric, found, indicates, dry=bool({name, "*"} & dry))
         if len(found.passing) + len(found.failing) > count and self.where is Analysis.STEP:
-            found.lasts = max(found.lasts, _lasts(metric))
+            found.lasts = max(found.lasts, _lasts(metric), duration(windowed(query)[1]) or timedelta())
 
     def _at(self, name: str) -> str:
         return f"{self.path}: {self.template}.{name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Final
@@ -202,17 +202,30 @@ def _add_gates(draft: Draft, analysis: Raw, path: str) -> None:
     """Webhooks that confirm are approvals of a person; for the others it says what does the same."""
     for i, hook in enumerate(safe_get.items(analysis, "webhooks")):
         kind, at = safe_get.text(hook, "type") or "rollout", f"{path}.webhooks[{i}]"
-        stage = {"confirm-rollout": 0, "confirm-traffic-increase": 0, "confirm-promotion": -1}.get(kind)
-        if stage is None:
+        if kind == "confirm-traffic-increase":
+            draft.spec["stages"] = [*_one_by_one(draft.spec["stages"])]
+        if kind not in _ASKED:
             draft.left_out(at, _HOOKS.get(kind, f"{kind} is not known to the converter"), "spec.stages")
             continue
-        draft.spec["stages"][stage]["approval"] = "Required"
-        number = len(draft.spec["stages"]) - 1 if stage else 0
-        once = ", once before the first weight" if kind == "confirm-traffic-increase" else ""
-        words = f"{kind} asks an address: here rolloutplan approve answers, from a pipeline or a person{once}"
-        draft.changed(at, words, f"spec.stages[{number}]")
+        for stage in draft.spec["stages"][_ASKED[kind]]:
+            stage["approval"] = "Required"
+        words = f"{kind} asks an address: here rolloutplan approve answers, from a pipeline or a person"
+        draft.changed(at, words, "spec.stages")
 
 
+def _one_by_one(stages: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A stage for each weight, with all else of its stage: an approval is asked once for a stage."""
+    for stage in stages:
+        rest = {key: value for key, value in stage.items() if key not in ("weight", "weights")}
+        for weight in stage.get("weights") or [stage["weight"]]:
+            yield {"weight": weight, **rest}
+
+
+_ASKED: Final = {
+    "confirm-rollout": slice(0, 1),
+    "confirm-promotion": slice(-1, None),
+    "confirm-traffic-increase": slice(None),
+}
 _HOOKS: Final = {
     "pre-rollout": "write what it runs as a Job under assumptions or expand.jobs, before any traffic",
     "rollout": "a plan sends no requests: the traffic of users is judged",
@@ -320,6 +333,9 @@ def _custom(
         reason = f"its query needs {{{{ {unknown} }}}}, which is not known here" if unknown else "it has no query"
         draft.left_out(at, reason, "spec.guards")
         return []
+    if "$deployment" in text:
+        told = f"{{{{ target }}}} is $deployment, such as {draft.new}: a label such as app has another value"
+        draft.changed(at, told, "spec.guards")
     return _bounded(draft, at, name, text, bounds)
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,27 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.metrics.access import Access, SourceHosts
-from rolloutplan.publish.notifications import LONGEST_RETRY_AFTER, PAUSED, Notifications
+from rolloutplan.publish.notifications import LONGEST_PAUSE, LONGEST_RETRY_AFTER, PAUSED, Notifications
 from rolloutplan.publish.notifiers import NotifierObject, read_notifier_object
+from tests.certificates import Authority
 from tests.receiver import Receiver
+from tests.unit.test_metrics_credentials import serving, tls
 from tests.unit.test_publish_formats import TRIPPED, UID, VIEW
 
 NOW = TRIPPED.at + timedelta(seconds=1)
 HERE = SourceHosts.read(["127.0.0.1", "localhost"])
+HOSTS = SourceHosts.read(["127.0.0.1", "hangs.example.com"])
 
 
-def notifier(url: str, *, name: str = "team", namespace: str = "shop", **more: Any) -> NotifierObject:
+def notifier(
+    url: str, *, name: str = "team", namespace: str = "shop", hosts: SourceHosts = HERE, **more: Any
+) -> NotifierObject:
     raw = {
         "metadata": {"namespace": namespace, "name": name, "uid": f"u-{name}", "generation": 1},
         "spec": {"webhook": {"url": url}, **more},
     }
     kind = paths.NOTIFIERS if namespace else paths.CLUSTER_NOTIFIERS
-    found = read_notifier_object(kind, raw, hosts=HERE)
+    found = read_notifier_object(kind, raw, hosts=hosts)
     assert found.spec is not None, found.problem
     return found
 
@@ -133,17 +139,34 @@ def test_a_receiver_that_limits_is_left_alone_for_as_long_as_it_says() -> None:
                 sending.send_now(to)
     assert len(receiver.got) == 1
     assert error.value.reason == PAUSED
-    assert error.value.retry_after == pytest.approx(120, abs=30)
+    assert sending.shared.tally(to).paused_until - time.monotonic() == pytest.approx(120, abs=30)
+    assert error.value.retry_after == LONGEST_PAUSE
 
 
-@pytest.mark.parametrize("after", ["999999999", "9" * 400, "Wed, 21 Oct 2099 07:28:00 GMT", "soon", "-5", "٣"])
+def test_a_webhook_that_was_corrected_is_asked_soon_whatever_the_former_one_answered() -> None:
+    sending = Sending()
+    with Receiver(429, {"Retry-After": "900"}).serving() as wrong, Receiver().serving() as right:
+        with pytest.raises(ApiError) as error:
+            sending.send_now(notifier(wrong.url))
+        assert error.value.retry_after is not None
+        assert error.value.retry_after <= LONGEST_PAUSE
+        sending.send_now(notifier(right.url))
+    assert len(right.got) == 1
+
+
+FAR_ZONE = "Mon, 01 Jan 2024 00:00:00 +99999999999999"
+
+
+@pytest.mark.parametrize(
+    "after", ["999999999", "9" * 400, "Wed, 21 Oct 2099 07:28:00 GMT", FAR_ZONE, "soon", "-5", "٣"]
+)
 def test_no_receiver_puts_off_the_next_attempt_for_ever(after: str) -> None:
     sending = Sending()
     headers = {"Retry-After": after} if after.isascii() else {}
     with Receiver(503, headers).serving() as receiver, pytest.raises(ApiError) as error:
-        sending.send_now(notifier(receiver.url))
-    assert error.value.retry_after is not None
-    assert error.value.retry_after <= LONGEST_RETRY_AFTER
+        sending.send_now(to := notifier(receiver.url))
+    assert error.value.status == 503
+    assert sending.shared.tally(to).paused_until - time.monotonic() <= LONGEST_RETRY_AFTER
 
 
 def test_a_flaky_receiver_is_tried_again_and_then_trusted_again() -> None:
@@ -179,6 +202,59 @@ def test_an_answer_that_is_no_http_to_be_read_is_no_answer() -> None:
         sending.send_now(notifier(receiver.url))
     assert error.value.status == 0
     assert "secret" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 10 + b"HTTP/1.1 404 Gone\r\nContent-Length: 9\r\n\r\n", 404),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000 + b"Content-Length: 0\r\n\r\n", None),
+    ],
+    ids=["body that never comes", "interim answers", "headers"],
+)
+def test_of_an_answer_the_first_bytes_are_read_and_its_status_counts(said: bytes, status: int | None) -> None:
+    """All of it is read in the event loop: a webhook that floods would delay the rollbacks of every team."""
+    sending = Sending()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async def run() -> str:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            to = notifier(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout="1s")
+            with suppress(ApiError):
+                await sending.send(to)
+            return sending.shared.tally(to).trouble
+
+    trouble = asyncio.run(run())
+    assert (f"refuses with {status}:" if status else "127.0.0.1") in trouble
+    assert sending.counts["shop/team", "delivered"] == 0
+    assert sending.counts["shop/team", "given_up"] == (status is not None)
+
+
+def test_what_a_receiver_says_is_not_shown_where_it_was_shown_a_secret(tmp_path: Path) -> None:
+    """Many servers repeat the path or a header of the request in their answer."""
+    authority = Authority(tmp_path / "ca")
+    with serving(tls(*authority.issue("server", "DNS:localhost"))) as server:
+        server.wanted = "another"
+        url, trust = f"https://localhost:{server.server_port}/hook", {"caBundle": "ca.crt"}
+        for name, content in {"ca.crt": authority.ca.read_text(), "token": "abc", "url": url}.items():
+            (tmp_path / name).write_text(content)
+        sending = Sending(credentials=tmp_path)
+        for spec in (
+            {"webhook": {"url": url}, "auth": {"bearer": "token", **trust}},
+            {"webhook": {"urlFile": "url"}, "auth": trust},
+        ):
+            raw = {"metadata": {"name": "a", "uid": str(spec)}, "spec": spec}
+            to = read_notifier_object(paths.CLUSTER_NOTIFIERS, raw, hosts=HERE)
+            asyncio.run(sending.send(to))
+            assert "refuses with 401: check" in sending.shared.tally(to).trouble
+    assert len(server.asked) == 2
 
 
 def test_a_dead_receiver_is_no_answer() -> None:
@@ -220,6 +296,32 @@ def test_the_webhook_of_one_team_that_hangs_delays_no_other_team() -> None:
     assert len(other.got) == 1
     assert sending.counts["pay/team", "delivered"] == 1
     assert sending.shared.shares.used == 0
+
+
+def test_the_names_of_one_team_that_cannot_be_looked_up_delay_no_other_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    sending, hangs, real = Sending(HOSTS), threading.Event(), socket.getaddrinfo
+
+    def look_up(host: str, *arguments: Any, **more: Any) -> Any:
+        if host == "hangs.example.com":
+            hangs.wait(30)
+            host = "127.0.0.1"
+        return real(host, *arguments, **more)
+
+    async def run(url: str) -> None:
+        to = [notifier("http://hangs.example.com", hosts=HOSTS, name=f"n{i}", timeout="100ms") for i in range(16)]
+        for _ in range(3):  # a look-up goes on when its request is over
+            await asyncio.gather(*(sending.send(each) for each in to for _ in range(2)), return_exceptions=True)
+            for each in to:
+                sending.shared.tally(each).paused_until = 0.0
+        await sending.send(notifier(url, namespace="pay"))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with Receiver().serving() as receiver:
+        try:
+            asyncio.run(run(receiver.url))
+        finally:
+            hangs.set()
+    assert sending.counts["pay/team", "delivered"] == 1
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ ALL_AT_ONCE: Final = 64
 """Requests at a time. Namespaces share them (metrics/fair_share.py), so those of one team take half at most."""
 SHORTEST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0
-"""Seconds between attempts at a webhook that fails, for all plans together: one that is down gets no more of them."""
+"""Seconds between attempts at a webhook that fails, for all plans together: one that is down gets no more of them.
+
+Plans ask so often whether the pause is over: it ends at once where somebody corrects the webhook."""
 LONGEST_RETRY_AFTER: Final = 900.0
 """Seconds that a receiver may put the next attempt off."""
 BUSY: Final = "Busy"
@@ -52,6 +54,8 @@ class Tally:
     """What became of the decisions of one notifier since this process began."""
 
     uid: str
+    webhook: object = None
+    """Where it sends to: after an edit of this nothing is known of the new one."""
     delivered: int = 0
     failed: int = 0
     given_up: int = 0
@@ -90,10 +94,12 @@ class Notifications:
 
     def tally(self, notifier: NotifierObject) -> Tally:
         """Return what became of its decisions. An object that was created again begins anew."""
-        ident = notifier.namespace, notifier.name
+        ident, webhook = (notifier.namespace, notifier.name), notifier.spec and notifier.spec.webhook
         found = self._tallies.get(ident)
         if found is None or found.uid != notifier.uid:
-            found = self._tallies[ident] = Tally(notifier.uid)
+            found = self._tallies[ident] = Tally(notifier.uid, webhook)
+        if webhook is not None and webhook != found.webhook:
+            found.webhook, found.paused_until, found.failures = webhook, 0.0, 0
         return found
 
     def keep(self, notifiers: Collection[NotifierObject]) -> None:
@@ -123,7 +129,7 @@ class NotificationSink:
             self._give_up(decision, f"not taken within giveUpAfter; {self.tally.trouble}".removesuffix("; "))
             return
         if (left := self.tally.paused_until - time.monotonic()) > 0:
-            raise ApiError(0, PAUSED, self.tally.trouble, left)
+            raise ApiError(0, PAUSED, self.tally.trouble, min(left, LONGEST_PAUSE))
         told = Notification(snapshot.plan, decision, snapshot.status.revert, spec.template, recorded=recorded)
         self._judge(await self._post(told), decision, snapshot.now)
 
@@ -136,7 +142,7 @@ class NotificationSink:
                 if not self.shared.shares.take(who):
                     raise ApiError(0, BUSY, "all places for requests to webhooks are taken", SHORTEST_PAUSE)
                 try:
-                    return await post(spec, FORMATS[spec.webhook.format](told), told.key, self.shared.access)
+                    return await post(spec, FORMATS[spec.webhook.format](told), told.key, self.shared.access, who=who)
                 finally:
                     self.shared.shares.give(who)
         except TimeoutError:
@@ -160,7 +166,7 @@ class NotificationSink:
         if answer.is_final:
             self._give_up(decision, tally.trouble)
             return
-        raise ApiError(answer.status, "NotTaken", tally.trouble, tally.pause(answer.retry_after))
+        raise ApiError(answer.status, "NotTaken", tally.trouble, min(tally.pause(answer.retry_after), LONGEST_PAUSE))
 
     def _give_up(self, decision: Decision, why: str) -> None:
         self.tally.given_up += 1

@@ -76,6 +76,14 @@ def test_the_focus(
     assert found.get("focusSince") == instant
 
 
+def test_a_mistake_in_a_policy_takes_no_shift_back() -> None:
+    """Between half of the bound and the bound the focus depends on whether it had shifted before."""
+    wrong = status_of(raw_policy({"shifted": True, "focusSince": EARLIER}, focus="Speed"))
+    assert not wrong.get("focus")
+    corrected = status_of(raw_policy(wrong, focus=SHIFTS), failed=1)
+    assert (corrected["focus"], corrected["focusSince"]) == ("Stability", EARLIER)
+
+
 @pytest.mark.parametrize(
     ("spec", "selected", "ready", "reason", "words"),
     [

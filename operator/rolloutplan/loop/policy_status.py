@@ -104,7 +104,7 @@ class PolicyStatuses:
     async def _tell(self, raw: Mapping[str, Any], status: PolicyStatus) -> None:
         """Publish the Event of the last shift, also one of which the leader before could not tell."""
         since, uid = status.focus_since, safe_get.text(raw, "metadata", "uid")
-        if since is None or (uid, since) in self._told or clock.now() - since > KEPT:
+        if since is None or not status.focus or (uid, since) in self._told or clock.now() - since > KEPT:
             return
         try:
             await create_once(self._api, HOME, focus_event(raw, status, since, instance=self._instance))
@@ -143,9 +143,10 @@ def next_status(
 
 
 def _focus(before: PolicyStatus, view: PolicyView, failed: int | None, now: datetime) -> dict[str, Any]:
-    """The focus, and since when: it stays as it is while nobody knows how many releases failed."""
+    """The focus, and since when: a shift stays while nobody knows how many releases failed, or what the bound is."""
     if view.spec is None:
-        return {"focus": "", "focus_why": "the policy cannot be read"}
+        words = "the policy cannot be read"
+        return {"focus": "", "focus_why": words, "focus_since": before.focus_since, "shifted": before.shifted}
     focus, shift = view.spec.focus, view.spec.focus.stability
     if shift is None:
         return {"focus": focus.base, "focus_why": "as written"}

@@ -273,6 +273,14 @@ def test_old_weights_that_the_gateway_does_not_accept_are_not_restored() -> None
     assert (found.restored_at, found.restore_seconds) == (None, None)
 
 
+def test_no_time_to_restore_is_negative_where_the_clock_of_the_next_leader_is_behind() -> None:
+    fault = decision(1, m(1), reason="RollbackStarted", state="NewSideDown", weight_from="5%", weight_to="0%")
+    found = after(after(None, fault, None), decision(2, s(30), reason="RolledBack", state="NewSideDown"), None)
+    assert found is not None
+    assert (found.failed, found.bad_at, found.restored_at) == (True, START + m(1), START + s(30))
+    assert found.restore_seconds is None
+
+
 def test_the_requests_exposed_are_those_that_the_guard_had_counted() -> None:
     world = counted(edited(COUNTED))
     world.settle()

@@ -83,11 +83,16 @@ def _at_fault(figures: DoraFigures, decision: Decision) -> DoraFigures:
 
 
 def _restored(figures: DoraFigures, decision: Decision) -> DoraFigures:
-    """The figures at the end of a rollback. A gateway that does not accept the old weights has not restored them."""
+    """The figures at the end of a rollback. A gateway that does not accept the old weights has not restored them.
+
+    Where another leader took over whose clock is behind, the old weights were back before the fault was seen: nobody
+    knows for how long.
+    """
     accepted = decision.state != StatusReason.RESTORED_NOT_ACCEPTED
     restored = figures.restored_at or (_written(decision.at) if accepted else None)
     failed = figures.failed or decision.state != StatusReason.SUPERSEDED
-    seconds = _seconds(figures.bad_at, restored) if failed and figures.bad_at and restored else None
+    bad = figures.bad_at
+    seconds = _seconds(bad, restored) if failed and bad and restored and bad <= restored else None
     return figures.model_copy(update={"failed": failed, "restored_at": restored, "restore_seconds": seconds})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -134,8 +134,11 @@ def test_a_value_is_never_searched_for_words() -> None:
 
 
 def test_a_notice_has_a_key_of_its_own_because_its_number_is_that_of_a_decision() -> None:
-    told = replace(TOLD, recorded=False, decision=TRIPPED.model_copy(update={"reason": "StatusNotWritten"}))
-    assert told.key == f"{UID}/17/statusnotwritten"
+    notice = TRIPPED.model_copy(update={"reason": "StatusNotWritten"})
+    told = replace(TOLD, recorded=False, decision=notice)
+    later = replace(told, decision=notice.model_copy(update={"at": notice.at + timedelta(minutes=10)}))
+    assert told.key.startswith(f"{UID}/17/statusnotwritten/")
+    assert told.key == body("Json", told)["id"] != later.key
     assert body("Json", told)["recorded"] is False
 
 

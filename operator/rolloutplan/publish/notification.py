@@ -36,9 +36,12 @@ class Notification:
 
     @property
     def key(self) -> str:
-        """By this a receiver recognises what comes twice: the plan's uid and the number of the decision."""
+        """By this a receiver recognises what comes twice: the plan's uid and the number of the decision.
+
+        A notice has the number of the decision before it, and may come again later with other words.
+        """
         key = f"{self.plan.uid}/{self.decision.seq}"
-        return key if self.recorded else f"{key}/{self.decision.reason.lower()}"
+        return key if self.recorded else f"{key}/{self.decision.reason.lower()}/{self.decision.at.timestamp():.0f}"
 
     @property
     def owner(self) -> str:

@@ -119,7 +119,7 @@ EMPTY = {"Lead time", "Limits met", "API requests refused", "Places taken", "Pla
 
 def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> None:
     """Each query of the dashboard, asked of a Prometheus that scrapes the operator, answers with data of this run."""
-    job = {"job_name": "operator", "scrape_interval": "500ms", "scrape_timeout": "500ms", "honor_labels": True}
+    job = {"job_name": "operator", "scrape_interval": "2s", "scrape_timeout": "2s", "honor_labels": True}
     target = {"static_configs": [{"targets": [urlsplit(running.metrics).netloc]}]}
     port = 9794
     server = prometheus.scraping(shop.bed.programs.prometheus, folder, "dashboard", port, [job | target])
@@ -136,7 +136,7 @@ def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> None
     try:
         for panel in board["panels"]:
             for asked in panel.get("targets", ()) if panel["title"] not in EMPTY else ():
-                until(lambda query=asked["expr"]: answers(query), 15, f"{panel['title']}: {asked['expr']}", every=0.2)  # type: ignore[misc]
+                until(lambda query=asked["expr"]: answers(query), 60, f"{panel['title']}: {asked['expr']}", every=0.2)  # type: ignore[misc]
     finally:
         server.kill()
 

@@ -274,6 +274,27 @@ def test_a_gate_for_each_increase_is_an_approval_of_each_weight() -> None:
     ]
 
 
+def test_testers_with_a_header_are_a_stage_before_all_weights_where_the_route_can() -> None:
+    match = [{"headerName": "x-staff", "headerValue": {"exact": "yes"}}]
+    steps = [{"setHeaderRoute": {"name": "a", "match": match}}, {"pause": {"duration": "2m"}}, {"setWeight": 50}]
+    _, plan, _ = converted(rollout({**ROUTED, "steps": steps}))
+    staff = {"header": {"name": "x-staff", "value": "yes"}}
+    assert plan["stages"][0] == {"name": "testers-1", "match": staff, "soak": "2m"}
+    turns = {"iterations": 10, "match": [{"headers": {"x-staff": {"exact": "yes"}}}]}
+    _, plan, said = converted(canary(turns))
+    assert plan["stages"][0] == {"name": "testers", "match": staff, "soak": "10m"}
+    assert "match" not in said
+    exact = {"exact": "yes"}
+    for more in (
+        {"headers": {"a": {"regex": ".*"}}},
+        {"headers": {"a": exact, "b": exact}},
+        {"headers": {"a": exact}, "uri": {}},
+    ):
+        _, plan, said = converted(canary({"iterations": 10, "match": [more]}))
+        assert plan["stages"][0] == {"weight": "5%", "soak": "10m"}
+        assert "left out: spec.analysis.match" in said
+
+
 @pytest.mark.parametrize(
     ("provider", "kind"),
     [

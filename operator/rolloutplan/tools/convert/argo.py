@@ -14,6 +14,7 @@ from rolloutplan.tools.convert.argo_routes import add_routes
 from rolloutplan.tools.convert.draft import CannotConvertError, Draft, Objects, Raw, draft_of, duration
 from rolloutplan.tools.convert.judging import add_usual_guards
 from rolloutplan.tools.convert.sides import add_deployments, add_service
+from rolloutplan.tools.convert.testers import match_of
 
 _CANARY: Final = "spec.strategy.canary"
 _SHORTEST: Final = timedelta(minutes=1)
@@ -58,7 +59,8 @@ _CANARY_LEFT: Final = {
 _STEPS_LEFT: Final = {
     "setCanaryScale": "expand.scale sizes the new side before any traffic",
     "experiment": "write a Job under assumptions or expand.jobs, or a stage with mirror: docs/writing-a-plan.md",
-    "setHeaderRoute": "write a stage with match before all weights: the requests of testers go to the new side",
+    "setHeaderRoute": "one header with an exact value before all weights would be a stage with match, "
+    "where the kind of route can",
     "setMirrorRoute": "write a stage with mirror before all weights, where the kind of route can mirror",
     "plugin": "plug-ins of steps are not known here: a Job under expand.jobs runs before any traffic",
     "replicaProgressThreshold": "availability.minReady says how many pods must stay ready",
@@ -95,6 +97,7 @@ class _Step:
 
     weight: int
     path: str
+    match: dict[str, Any] = field(default_factory=dict)
     approval: bool = False
     soak: timedelta = timedelta()
     passing: list[dict[str, Any]] = field(default_factory=list)
@@ -104,7 +107,8 @@ class _Step:
         if self.soak < _SHORTEST:
             words = f"the Rollout waits {format_duration(self.soak)} here; the guards need a minute to look"
             draft.changed(self.path, words, f"spec.stages[{number}].soak")
-        raw: dict[str, Any] = {"weight": f"{self.weight}%", "soak": format_duration(max(self.soak, _SHORTEST))}
+        share = {"name": f"testers-{number + 1}", "match": self.match} if self.match else {"weight": f"{self.weight}%"}
+        raw: dict[str, Any] = {**share, "soak": format_duration(max(self.soak, _SHORTEST))}
         if self.approval:
             raw["approval"] = "Required"
         return raw | ({"pass": self.passing} if self.passing else {}) | ({"fail": self.failing} if self.failing else {})
@@ -141,6 +145,9 @@ def _steps(draft: Draft, raws: Any, objects: Objects) -> list[_Step]:
                 if step := _weight(draft, value, now, path, wanted=wanted):
                     steps.append(step)
                     wanted = False
+            elif verb == "setHeaderRoute" and (match := _testers(draft, value, now)):
+                steps.append(_Step(0, path, match, wanted))
+                wanted = False
             elif verb == "pause":
                 wanted |= _pause(draft, value, now, path)
             elif verb == "analysis" and now is not None:
@@ -150,17 +157,26 @@ def _steps(draft: Draft, raws: Any, objects: Objects) -> list[_Step]:
                 draft.left_out(path, words, at)
             else:
                 draft.left_out(path, _STEPS_LEFT.get(verb, "this step is not known to the converter"), at)
+    _to_the_end(draft, steps, wanted=wanted)
+    return steps
+
+
+def _to_the_end(draft: Draft, steps: list[_Step], *, wanted: bool) -> None:
+    """Add the step to all of the traffic, which a Rollout takes by itself; `wanted`: a person is to answer first."""
     if not steps or steps[-1].weight < 100:
-        steps.append(_Step(100, f"{_CANARY}.steps", wanted))
-        draft.changed(
-            f"{_CANARY}.steps",
-            "after the last step a Rollout gives all to the new side",
-            f"spec.stages[{len(steps) - 1}]",
-        )
+        steps.append(_Step(100, f"{_CANARY}.steps", approval=wanted))
+        words = "after the last step a Rollout gives all to the new side"
+        draft.changed(f"{_CANARY}.steps", words, f"spec.stages[{len(steps) - 1}]")
     elif wanted:
         words = "a pause after the last weight: write contract.approval to be asked before the old side is removed"
         draft.left_out(f"{_CANARY}.steps", words, f"spec.stages[{len(steps) - 1}]")
-    return steps
+
+
+def _testers(draft: Draft, value: object, now: _Step | None) -> dict[str, Any]:
+    """The match of a stage for testers; empty after the first weight, and where there can be none."""
+    found = safe_get.items(value, "match") if now is None or now.match else ()
+    headers = [(safe_get.text(each, "headerName"), safe_get.text(each, "headerValue", "exact")) for each in found]
+    return match_of(draft, headers)
 
 
 def _weight(draft: Draft, value: object, before: _Step | None, path: str, *, wanted: bool) -> _Step | None:

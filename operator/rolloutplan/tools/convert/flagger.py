@@ -13,6 +13,7 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.tools.convert.draft import CannotConvertError, Draft, Objects, Raw, draft_of, duration, is_name
 from rolloutplan.tools.convert.judging import add_template, add_usual_guards, asks, ending_of, name_of, windowed
 from rolloutplan.tools.convert.sides import add_deployments, add_service
+from rolloutplan.tools.convert.testers import match_of
 
 _SPEC_READ: Final = (
     "provider",
@@ -39,12 +40,12 @@ _ANALYSIS_READ: Final = (
     "stepWeight",
     "stepWeights",
     "threshold",
+    "match",
     "metrics",
     "webhooks",
 )
 _ANALYSIS_LEFT: Final = {
     "stepWeightPromotion": "the pods of the new side stay where they are: there is no promotion to copy them",
-    "match": "write a stage with match before all weights: docs/writing-a-plan.md#stages-without-weights",
     "mirror": "write a stage with mirror before all weights: docs/writing-a-plan.md#stages-without-weights",
     "mirrorWeight": "write a stage with mirror before all weights: docs/writing-a-plan.md#stages-without-weights",
     "alerts": "write a Notifier: docs/observing.md#notifications",
@@ -52,6 +53,10 @@ _ANALYSIS_LEFT: Final = {
     "canaryReadyThreshold": "availability.minReady says how many pods of the new side must stay ready",
     "sessionAffinity": "traffic.sticky keeps a user on a side, where the kind of route can",
 }
+_MATCH: Final = (
+    "one header with an exact value would be a stage with match, where the kind of route can: "
+    "docs/writing-a-plan.md#stages-without-weights"
+)
 _SERVICE_READ: Final = ("name", "port", "targetPort", "portName", "appProtocol")
 _ROUTE_WORDS: Final = "Flagger makes the route from this: write it into the route, which is yours now"
 _KINDS: Final[Mapping[str, str]] = {
@@ -170,12 +175,26 @@ def _add_stages(draft: Draft, analysis: Raw, path: str, every: timedelta) -> Non
         words = "after the last step Flagger copies the new version to the primary: here its pods get all requests"
         draft.changed(f"{path}.maxWeight" if "maxWeight" in analysis else path, words, "spec.stages[1]")
     elif turns:
-        words = f"{turns} iterations without weights: a plan judges the requests of users, so it begins with 5 %"
-        draft.changed(f"{path}.iterations", words, "spec.stages[0]")
-        stages = [{"weight": "5%", "soak": format_duration(every * turns)}]
+        match = match_of(draft, _headers(analysis))
+        share = {"name": "testers", "match": match} if match else {"weight": "5%"}
+        if not match:
+            words = f"{turns} iterations without weights: a plan judges the requests of users, so it begins with 5 %"
+            draft.changed(f"{path}.iterations", words, "spec.stages[0]")
+        stages = [{**share, "soak": format_duration(every * turns)}]
     else:
         raise CannotConvertError(f"{path} has no stepWeight, stepWeights or iterations: it says no steps for a plan")
+    if "match" in analysis and not (stages and "match" in stages[0]):
+        draft.left_out(f"{path}.match", _MATCH, "spec.stages[0]")
     draft.spec["stages"] = [*stages, {"weight": "100%", "soak": soak}]
+
+
+def _headers(analysis: Raw) -> list[tuple[str, str]]:
+    """The headers of testers, with their values, which are empty where they are not exact, or not all that counts."""
+    found: list[tuple[str, str]] = []
+    for each in safe_get.items(analysis, "match"):
+        headers = safe_get.mapping(each, "headers") if [*safe_get.mapping(each)] == ["headers"] else {"": None}
+        found += [(f"{name}", safe_get.text(value, "exact")) for name, value in headers.items()]
+    return found
 
 
 def _weights(draft: Draft, analysis: Raw, path: str) -> list[int]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from rolloutplan.api.status import Decision, Status
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
+from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.metrics.access import Access, SourceHosts
 from rolloutplan.publish.notifications import LONGEST_PAUSE, LONGEST_RETRY_AFTER, PAUSED, Notifications
@@ -56,10 +58,16 @@ class Sending:
         self.counts[title, result] += 1
 
     async def send(
-        self, to: NotifierObject, decision: Decision = TRIPPED, now: datetime = NOW, *, recorded: bool = True
+        self,
+        to: NotifierObject,
+        decision: Decision = TRIPPED,
+        now: datetime = NOW,
+        *,
+        recorded: bool = True,
+        plan: PlanView = VIEW,
     ) -> None:
         status = Status(revert="kubectl patch httproute checkout")
-        snapshot = Snapshot(plan=VIEW, status=status, now=now)
+        snapshot = Snapshot(plan=plan, status=status, now=now)
         await self.shared.sink(to).publish(snapshot, decision, recorded=recorded)
 
     def send_now(self, to: NotifierObject, decision: Decision = TRIPPED, now: datetime = NOW) -> None:
@@ -296,6 +304,26 @@ def test_the_webhook_of_one_team_that_hangs_delays_no_other_team() -> None:
     assert len(other.got) == 1
     assert sending.counts["pay/team", "delivered"] == 1
     assert sending.shared.shares.used == 0
+
+
+def test_the_plans_of_one_team_do_not_take_all_places_of_a_webhook_that_all_share() -> None:
+    sending = Sending()
+    answers = threading.Event()
+
+    async def run(url: str) -> None:
+        to = notifier(url, name="all", namespace="", timeout="8s")
+        many = [asyncio.create_task(sending.send(to)) for _ in range(20)]
+        other = asyncio.create_task(sending.send(to, plan=replace(VIEW, namespace="pay")))
+        for _ in range(3):
+            assert await asyncio.to_thread(receiver.arrived.acquire, timeout=30)
+        assert {json.loads(content)["plan"]["namespace"] for _, _, content in receiver.got} == {"shop", "pay"}
+        answers.set()
+        await other
+        for each in many:
+            each.cancel()
+
+    with Receiver(hangs=answers).serving() as receiver:
+        asyncio.run(asyncio.wait_for(run(receiver.url), 60))
 
 
 def test_the_names_of_one_team_that_cannot_be_looked_up_delay_no_other_team(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,6 +33,8 @@ WITHIN: Final = 9.0
 """Seconds for a place and the request: a run that goes back gives up what has no result after ten."""
 AT_ONCE: Final = 4
 """Requests to one webhook at a time, of different plans."""
+OF_A_NAMESPACE: Final = 2
+"""How many of them plans of one namespace may have or wait for, where those of all namespaces share a webhook."""
 ALL_AT_ONCE: Final = 64
 """Requests at a time. Namespaces share them (metrics/fair_share.py), so those of one team take half at most."""
 SHORTEST_PAUSE: Final = 0.5
@@ -67,6 +71,12 @@ class Tally:
     paused_until: float = 0.0
     """By the monotonic clock."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _of_namespaces: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+    """Those of the namespaces whose plans have or wait for a place."""
+
+    def places_of(self, namespace: str) -> asyncio.Semaphore:
+        """Return the places of the plans of a namespace; one without requests under way begins with all of them."""
+        return self._of_namespaces.setdefault(namespace, asyncio.Semaphore(OF_A_NAMESPACE))
 
     def pause(self, retry_after: float | None) -> float:
         """Ask no more for a while; return the seconds."""
@@ -137,8 +147,9 @@ class NotificationSink:
         """Post when there is a place. Raises ApiError where there is none in time."""
         spec, who = self.notifier.spec, self.notifier.namespace
         assert spec is not None
+        near = nullcontext() if who else self.tally.places_of(told.plan.namespace)
         try:
-            async with asyncio.timeout(WITHIN), self.tally.places:
+            async with asyncio.timeout(WITHIN), near, self.tally.places:
                 if not self.shared.shares.take(who):
                     raise ApiError(0, BUSY, "all places for requests to webhooks are taken", SHORTEST_PAUSE)
                 try:

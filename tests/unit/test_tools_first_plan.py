@@ -189,7 +189,7 @@ def test_of_several_pairs_each_is_named_with_its_command(
     ("has", "options", "words"),
     [
         (SHOP, [], "no route in namespace shop has two Services whose Deployments exist"),
-        (ONE, ["--old", "checkout-v7"], "these do: rolloutplan init --old checkout-v1"),
+        (ONE, ["--old", "checkout-v7"], "these do: rolloutplan init -n shop --old checkout-v1"),
     ],
 )
 def test_without_a_pair_it_says_what_is_there(

@@ -15,10 +15,11 @@ from rolloutplan.tools.convert.draft import Draft, Objects, Raw, duration
 from rolloutplan.tools.convert.judging import add_template, asks, name_of, windowed
 
 _NUMBER: Final = r"(-?[0-9]{1,12}(?:\.[0-9]{1,12})?)"
-_RESULT: Final = r"(?:asFloat|float)?\(?\s*result(?:\[0\])?\s*\)?"
-_COMPARED: Final = re.compile(rf"\s*{_RESULT}\s*(<=|>=|==|!=|<|>)\s*{_NUMBER}\s*")
-_ALL: Final = re.compile(rf"\s*all\(\s*result\s*,\s*{{?\s*#\s*(<=|>=|==|!=|<|>)\s*{_NUMBER}\s*}}?\s*\)\s*")
-_SILENT: Final = re.compile(r"\s*(?:len\(result\)\s*==\s*0|isNaN\(result(?:\[0\])?\)|result\s*==\s*nil)\s*\|\|")
+_RESULT: Final = r"(?:asFloat|float)?\(? ?result(?:\[0\])? ?\)?"
+_COMPARED: Final = re.compile(rf"{_RESULT} ?(<=|>=|==|!=|<|>) ?{_NUMBER}")
+_ALL: Final = re.compile(rf"all\( ?result ?, ?{{? ?# ?(<=|>=|==|!=|<|>) ?{_NUMBER} ?}}? ?\)")
+_SILENT: Final = re.compile(r"(?:len\(result\) ?== ?0|isNaN\(result(?:\[0\])?\)|result ?== ?nil) ?\|\| ?")
+"""Conditions, with one space for all white space: so each takes time in proportion to its text."""
 _ARGUMENT: Final = re.compile(r"{{\s*args\.([A-Za-z0-9_-]+)\s*}}")
 _MOST: Final = 1000
 """Measurements of one metric: more would be days."""
@@ -147,7 +148,7 @@ class _Reader:
                 yield indicates, bound
 
     def _bound(self, text: str, name: str) -> str:
-        condition = self._filled(text)
+        condition = " ".join(self._filled(text).split())
         while said := _SILENT.match(condition):
             condition = condition[said.end() :]
             words = f'"{text}": no data decides nothing here; write noData: Clear where silence is good news'

@@ -20,7 +20,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z/$]([A-Za-z0-9_./$:-]*[A-Za-z0-9_/$])?|[0-9]
 _SHARE: Final = re.compile(r"[0-9]+%")
 _WIDTH: Final = 116
 _WORDS: Final = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
-_LINES: Final = re.compile(r"[^\s#%][ -~\n]*\n[ -~\n]*")
+_LINES: Final = re.compile(r"(?![\s#%])[ -~\n]*")
 """A text of several lines that a block of YAML can hold as it is."""
 
 
@@ -102,7 +102,9 @@ def _item(key: str, path: str, value: Any, indent: str, comments: Mapping[str, S
         else:
             yield f"{indent}{key}\n"
             yield from inner
-    elif isinstance(value, str) and _LINES.fullmatch(value) and not any(map(str.isspace, _ends(value))):
+    elif (
+        isinstance(value, str) and "\n" in value and _LINES.fullmatch(value) and not any(map(str.isspace, _ends(value)))
+    ):
         yield f"{indent}{key} |\n"
         yield from (f"{indent}  {each}\n" if each else "\n" for each in value[:-1].split("\n"))
     else:

@@ -76,6 +76,8 @@ lock: $(VENV)/ready ## choose the versions of all dependencies anew
 		--no-header --no-emit-index-url --upgrade -o requirements.lock
 	$(RUN)uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --upgrade -o requirements-dev.lock
+	$(RUN)uv pip compile -q deploy/image/build.in -c requirements-dev.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url -o deploy/image/build.lock
 
 clean: ## remove what was set up here (the bed's binaries stay in their cache)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

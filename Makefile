@@ -9,7 +9,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate krew lock clean
+.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate image-check krew lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ generate: $(VENV)/ready ## write the CRDs, the pages of docs/ and the dashboard 
 
 krew: $(VENV)/ready ## the kubectl plugin for krew, in dist/krew (URL=https://... where it is going to be published)
 	@$(RUN)python deploy/krew/package.py $(URL)
+
+image-check: $(VENV)/ready bed ## the steps of the Containerfile without a container engine; the operator from it on the bed (as root)
+	@$(RUN)python -m deploy.image.check
 
 lock: $(VENV)/ready ## choose the versions of all dependencies anew
 	$(RUN)uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \

@@ -87,15 +87,17 @@ class Operator:
         kubeconfig: Path | None = None,
         port: int = HEALTH_PORT,
         name: str = "operator",
+        program: Sequence[str] = (sys.executable, "-m", "rolloutplan"),
     ) -> None:
         """Several can run at once, each with a `port` for its probes and a `name` for its log of its own.
 
-        `kubeconfig` leads to the API server in another way than straight as `user`.
+        `kubeconfig` leads to the API server in another way than straight as `user`; `program` is another
+        installation than that of this checkout.
         """
         self._bed = bed
         lent = ("--jobs", "--scaling", f"--job-metadata={PREFIX}*")
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
-        command = [sys.executable, "-m", "rolloutplan", "operator", *ports, *lent, *options]
+        command = [*program, "operator", *ports, *lent, *options]
         # Prometheus and the API server of the bed share an address, which is one of this machine too.
         command += [f"--source-hosts={netns.ADDRESS}", f"--notifier-hosts={netns.ADDRESS}"]
         self.url, self.metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"

@@ -1,7 +1,7 @@
 """Lay out the files of the image: the base's Python, an environment, and the libraries that both load; nothing else.
 
-The Containerfile calls it in its build stage, with the base's own Python: `layout.py ENVIRONMENT ROOT`. Times are set,
-and bytecode does not depend on them.
+The Containerfile calls it in its build stage, with the base's own Python: `layout.py ENVIRONMENT ROOT`. The same files
+give the same bytes: times are set, and bytecode does not depend on them.
 """
 
 import compileall
@@ -40,6 +40,8 @@ def lay_out(environment: Path, root: Path) -> None:
     for packages in (root / environment.relative_to("/") / "lib").glob("python*/site-packages"):
         for name in UNUSED_PACKAGES:
             shutil.rmtree(packages / name)
+        for record in packages.glob("*.dist-info/RECORD"):
+            _forget(record, "uv_cache.json")
     library = Path(sysconfig.get_path("stdlib"))
     shutil.copytree(library, root / library.relative_to("/"), dirs_exist_ok=True, ignore=_unused)
     for program in (Path(os.path.realpath(sys.executable)), *root.rglob("*.so"), *root.rglob("*.so.*")):
@@ -52,6 +54,14 @@ def lay_out(environment: Path, root: Path) -> None:
     (root / "tmp").mkdir()
     _compile(root)
     _settle(root)
+
+
+def _forget(record: Path, name: str) -> None:
+    """Remove a file of a package that has the time of its installation."""
+    if (file := record.with_name(name)).exists():
+        file.unlink()
+        kept = [line for line in record.read_text().splitlines(keepends=True) if f"/{name}," not in line]
+        record.write_text("".join(kept))
 
 
 def _links(path: Path) -> Iterator[Path]:

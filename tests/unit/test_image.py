@@ -39,7 +39,8 @@ def test_what_is_copied_is_there() -> None:
 
 def test_the_image_has_nothing_but_the_laid_out_files_and_runs_as_the_user_of_the_chart() -> None:
     assert arguments("FROM")[-1] == "scratch"
-    text = (ROOT / "deploy/helm/rolloutplan/templates/deployment.yaml").read_text()
+    chart = ROOT / "deploy/helm/rolloutplan/templates"
+    text = "".join((chart / name).read_text() for name in ("deployment.yaml", "_helpers.tpl"))
     user, group = (re.search(rf"{key}: (\d+)", text) for key in ("runAsUser", "runAsGroup"))
     assert user
     assert group

@@ -173,6 +173,7 @@ def begun(kind: str) -> World:
 def lost(kind: str, stage: str) -> World:
     """The plan of a run that came to this stage, as a restore of a backup brings it: without its status."""
     run = begun(kind)
+    before = {name: weights_of(raw) for name, raw in run.routes.items()}
     while run.until(P.JUDGING, P.HELD).phase is P.HELD or run.status.stage is None or run.status.stage.name != stage:
         says_what_helps(run) if run.phase is P.HELD else run.advance()
     return World(
@@ -183,7 +184,7 @@ def lost(kind: str, stage: str) -> World:
         finalizer=run.finalizer,
         undo_annotation=run.undo_annotation,
         routes=run.routes,
-        before={name: weights_of(raw) for name, raw in routes().items()},
+        before=before,
         source=run.source,
         says=run.says,
         rates=run.rates,

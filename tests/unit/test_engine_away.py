@@ -28,7 +28,7 @@ from tests.situations import (
     then,
     wait,
 )
-from tests.world import SHORT_OF_TIME, Deployment, World, crash
+from tests.world import SHORT_OF_TIME, Deployment, World, crash, http_route
 
 LONE = Deployment("v2", 1, 1)
 AWAY = ["RollbackStarted", "Held"]
@@ -205,3 +205,30 @@ STARTS = [
 @pytest.mark.parametrize("case", STARTS, ids=lambda case: case.promise)
 def test_a_new_side_without_pods_is_named_before_the_run(case: Case) -> None:
     run(case)
+
+
+TWO_ROUTES = {"traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in ("shop", "api")]}
+
+
+@pytest.mark.parametrize("pods_away", [EVICTED, AT_NIGHT], ids=["evicted", "scaled to zero"])
+@pytest.mark.parametrize("goes_first", [True, False], ids=["before the weights are back", "after it"])
+def test_a_route_that_goes_meanwhile_holds_the_run_and_is_shifted_when_it_is_there_again(
+    pods_away: Callable[[World], object], *, goes_first: bool
+) -> None:
+    routes = {name: http_route(name, [{"v1": 100, "v2": 0}]) for name in ("shop", "api")}
+    world = judging(TWO_ROUTES, stage="half", new=LONE, routes=routes)()
+    world.lag = None if goes_first else s(0)
+    pods_away(world)
+    if not goes_first:
+        world.settle()
+    del world.routes["api"]
+    world.lag = s(0)
+    world.advance(m(5))
+    assert world.status.held_for == "NewSideAway"
+    assert world.told().count("RollbackStarted") == 1, "held for one thing and the other in turn"
+    world.pods(wanted=1, ready=1, away="", autoscaler="")
+    world.advance(m(1))
+    assert (world.phase, world.status.reason) == (P.HELD, "Conflict"), "a route of the run is gone"
+    world.routes["api"] = http_route("api", [{"v1": 100, "v2": 0}])
+    world.until(P.JUDGING, stage="half")
+    assert world.weights("api") == world.weights("shop") == (HALF,)

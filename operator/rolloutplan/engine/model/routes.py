@@ -399,6 +399,22 @@ def live_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: We
     return tuple(found)
 
 
+def kept_weights(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: Weights) -> tuple[RouteWeights, ...]:
+    """The same rules with their present weights; those that are missing, or cannot be read, as given.
+
+    So a run that goes on forgets none of them: it is held for one that is gone, and shifts one that is there again.
+    """
+    return tuple(_kept(snapshot.routes.get(route.id), route, weights) for route in routes)
+
+
+def _kept(view: RouteView | None, route: RouteWeights, weights: Weights) -> RouteWeights:
+    if view is None:
+        return route
+    return route.with_rules(
+        tuple(rule if now is None else _known(view, now) for now, rule in readable(view, route, weights))
+    )
+
+
 def route_patches(
     snapshot: Snapshot,
     routes: Iterable[RouteWeights],

@@ -24,7 +24,7 @@ from rolloutplan.engine.analysis.traffic_share import unproved_share
 from rolloutplan.engine.analysis.variables import predicates_hash
 from rolloutplan.engine.analysis.warmup import begin_warmup
 from rolloutplan.engine.model.actions import ReconcileResult
-from rolloutplan.engine.model.routes import live_weights, route_patches, shift_routes
+from rolloutplan.engine.model.routes import kept_weights, route_patches, shift_routes
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
@@ -197,7 +197,7 @@ def _start_next_stage(snapshot: Snapshot, spec: PlanSpec) -> ReconcileResult | N
         return waiting
     stage, steps = next_stage(spec, status), spec.steps()
     predicates, group = stage_predicates(snapshot, spec, stage), control_group_words(stage, weights.old)
-    shifted = shift_routes(snapshot, live_weights(snapshot, weights.written, weights), weights, stage.permille)
+    shifted = shift_routes(snapshot, kept_weights(snapshot, weights.written, weights), weights, stage.permille)
     routes = tuple(route.with_added(stage.additions) for route in shifted)
     # The plan's own weights are held exactly; half way to one there may only be a share near that.
     to = format_weight(share(routes, weights.old, weights.new) if stage.half else stage.permille)

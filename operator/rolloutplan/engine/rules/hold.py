@@ -18,7 +18,7 @@ from rolloutplan.engine.analysis.measurements import (
 from rolloutplan.engine.analysis.stages import next_stage
 from rolloutplan.engine.analysis.traffic_share import moved_words, traffic_not_shifted
 from rolloutplan.engine.model.actions import CheckGate, ReconcileResult
-from rolloutplan.engine.model.routes import route_fault
+from rolloutplan.engine.model.routes import route_exists, route_fault, route_mismatch
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES, TransitionName
 from rolloutplan.engine.model.weights import is_valid_snapshot
@@ -192,8 +192,11 @@ def _find_other_block(snapshot: Snapshot) -> Blocked | None:
         )
     differs = external_change(snapshot)
     # Above what has no say in where the weights are: under another reason, the weights would be sent back again.
-    if not differs and (words := _awaited_pods(snapshot, spec)):
-        return Blocked(HoldReason.NEW_SIDE_AWAY, words)
+    # A route that is gone has none to send back.
+    there = [route for route in status.weights.snapshot if route_exists(snapshot, route.id)]
+    sends_back = differs and route_mismatch(snapshot, there, status.weights, back=True)
+    if not sends_back and (words := _awaited_pods(snapshot, spec)):
+        return Blocked(HoldReason.NEW_SIDE_AWAY, f"{words}; {differs}" if differs else words)
     if not snapshot.plan.readable:
         words = f"the plan is now invalid; its last valid version is used until it is fixed: {snapshot.plan.problem}"
         return Blocked(HoldReason.INVALID, words)

@@ -22,6 +22,7 @@ from rolloutplan.engine.model.acceptance import (
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.routes import (
     is_under_way,
+    kept_weights,
     live_weights,
     not_put_back,
     route_exists,
@@ -129,7 +130,7 @@ def _withdrawn(snapshot: Snapshot, refused: str) -> Status:
         intent=None,
         counted_since=None,
         stage=at and change_stage(at, judged_since=None, verified_at=None, soak_until=None, deadline_at=None),
-        weights=change_weights(weights, written=live_weights(snapshot, weights.snapshot, weights)),
+        weights=change_weights(weights, written=kept_weights(snapshot, weights.snapshot, weights)),
     )
 
 

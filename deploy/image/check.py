@@ -6,6 +6,7 @@ says what was seen; the exit code is 0 if all of it is as it must be. It needs r
 and git.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -186,7 +187,11 @@ def container(image: Stage, folder: Path, kubeconfig: Path) -> list[str]:
     for name in ("proc", "dev", "run/secrets"):
         (root / name).mkdir(parents=True, exist_ok=True)
     secrets.mkdir()
-    shutil.copy(kubeconfig, secrets / "kubeconfig").chmod(0o444)
+    config = json.loads(kubeconfig.read_text())
+    cluster = config["clusters"][0]["cluster"]
+    (secrets / "ca.crt").write_bytes(base64.b64decode(cluster.pop("certificate-authority-data")))
+    cluster["certificate-authority"] = "/run/secrets/ca.crt"  # a file, as a pod has it
+    (secrets / "kubeconfig").write_text(json.dumps(config))
     env = shlex.join(f"{key}={value}" for key, value in (image.env | {"KUBECONFIG": "/run/secrets/kubeconfig"}).items())
     script = f"""set -e
         mount --bind {root} {root}

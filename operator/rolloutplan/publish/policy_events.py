@@ -1,6 +1,6 @@
 """The Event on a RolloutPolicy whose focus has shifted by itself.
 
-It is named after the policy and the instant in its status, so none is published twice.
+It is named after the policy, and the instant and the focus in its status, so none is published twice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def focus_event(policy: Mapping[str, Any], status: PolicyStatus, since: datetime
     return {
         "apiVersion": paths.EVENTS.api_version,
         "kind": "Event",
-        "metadata": {"name": event_name(name, uid, int(since.timestamp())), "namespace": HOME},
+        "metadata": {"name": event_name(name, uid, int(since.timestamp()), status.focus), "namespace": HOME},
         "type": "Warning" if status.shifted else "Normal",
         "reason": REASON,
         "action": "Shift",

@@ -34,7 +34,7 @@ class SinkView:
     since: datetime | None = None
     """Decisions before this instant are not for it: it was added later."""
     own_status: bool = False
-    """Whether what is wrong with it stands in a status of its own, and not in that of the plan."""
+    """Whether what is wrong with it is in a status of its own, and not in that of the plan."""
 
     def published_before(self, status: Status, now: datetime) -> int:
         """The newest decision not to be published again: the former leader may have died before it published more.

@@ -1,4 +1,4 @@
-"""Json: all fields of the decision as the plan's status has them, and what a receiver needs beside them."""
+"""Json: all fields of the decision as the plan's status has them, and what else a receiver needs."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _COLOURS: Final = {"Warning": "#d1242f", "Normal": "#2da44e"}
 
 
 def body(notification: Notification) -> Body:
-    """A message with one attachment: Slack shows a colour beside nothing else."""
+    """A message with one attachment: Slack shows a colour only there."""
     facts = [_text(_line(notification))]
     if notification.runbook:
         facts.append(_text(f"<{escaped(notification.runbook, _LONGEST_LINK)}|runbook>"))

@@ -95,6 +95,18 @@ class Notification:
             "undo": self.undo[:LONGEST_UNDO],
         }
 
+    def details(self) -> dict[str, str]:
+        """What a person reads below the message, by its name. What is empty is left out."""
+        details = {
+            "plan": f"{self.plan.namespace}/{self.plan.name}",
+            "run": str(self.decision.run),
+            "stage": self.decision.stage,
+            "weight": self.share,
+            "owner": self.owner,
+            "by": self.decision.by,
+        }
+        return {name: value for name, value in details.items() if value}
+
     def facts(self) -> dict[str, Any]:
         """All of it, as what becomes JSON; the decision as the plan's status has it. What is empty is left out."""
         more = {"owner": self.owner, "runbook": self.runbook, "undo": self.undo[:LONGEST_UNDO]}

@@ -45,13 +45,4 @@ def _text(words: str) -> dict[str, Any]:
 
 def _line(notification: Notification) -> str:
     """Where, and by whom."""
-    decision = notification.decision
-    facts = {
-        "plan": f"{notification.plan.namespace}/{notification.plan.name}",
-        "run": str(decision.run),
-        "stage": decision.stage,
-        "weight": notification.share,
-        "owner": notification.owner,
-        "by": decision.by,
-    }
-    return " · ".join(f"{name} {escaped(value, _LONGEST_FACT)}" for name, value in facts.items() if value)
+    return " · ".join(f"{name} {escaped(value, _LONGEST_FACT)}" for name, value in notification.details().items())

@@ -16,14 +16,6 @@ _COLOURS: Final = {"Warning": "Attention", "Normal": "Good"}
 def body(notification: Notification) -> Body:
     """A message with one card."""
     decision = notification.decision
-    facts = {
-        "Plan": f"{notification.plan.namespace}/{notification.plan.name}",
-        "Run": str(decision.run),
-        "Stage": decision.stage,
-        "Weight": notification.share,
-        "Owner": notification.owner,
-        "By": decision.by,
-    }
     card: dict[str, Any] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -33,9 +25,8 @@ def body(notification: Notification) -> Body:
             _runs(_run(_cut(decision.reason, _LONGEST_FACT), weight="Bolder", color=_COLOURS[notification.severity])),
             _runs(_run(_cut(notification.text, _LONGEST_TEXT))),
             *(
-                _runs(_run(f"{name} ", isSubtle=True), _run(_cut(value, _LONGEST_FACT)))
-                for name, value in facts.items()
-                if value
+                _runs(_run(f"{name.capitalize()} ", isSubtle=True), _run(_cut(value, _LONGEST_FACT)))
+                for name, value in notification.details().items()
             ),
         ],
     }

@@ -18,6 +18,9 @@ def main() -> int:
     except tools.UnusableError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; what is made is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
     print(f"all parts are in {made.prometheus.parent}")
     return 0
 

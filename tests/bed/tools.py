@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,12 +14,13 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from tests.bed import netns
+from tests.bed import minutes, netns
 
 Progress = Callable[[str], None]
 
@@ -58,6 +60,12 @@ BUILDS = (
     ),
 )
 
+ASSETS = ("etcd", "kube-apiserver", "kubectl")
+"""What a folder that KUBEBUILDER_ASSETS names has, as the tool setup-envtest makes it."""
+
+OLDEST = (1, 33)
+"""The oldest Kubernetes that the operator serves."""
+
 SYSTEM_TOOLS = {"ip": "iproute2", "setpriv": "util-linux", "nsenter": "util-linux", "openssl": "openssl"}
 """Commands of the operating system, each with the Debian package that has it."""
 
@@ -83,14 +91,39 @@ class Tools:
 def ensure(progress: Progress = lambda line: None) -> Tools:
     """Make what is missing in the cache (minutes, the first time) and tell where everything is."""
     check_system()
-    traefik, kubectl = script("traefik"), script("kubectl")
-    cache = cache_folder()
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    given = {name: Path(assets) / name for name in ("etcd", "kube-apiserver")} if assets else {}
-    made = {name: cache / name for name in _recipes() if name not in given}
-    make({name: (path, _recipes()[name]) for name, path in made.items()}, progress)
-    paths = {name.replace("-", "_"): path for name, path in (given | made).items()}
-    return Tools(**paths, traefik=traefik, kubectl=kubectl)
+    given = assets(os.environ.get("KUBEBUILDER_ASSETS", ""))
+    found = {name: given.get(name) or script(name) for name in ("traefik", "kubectl")}
+    made = ensure_parts([name for name in _recipes() if name not in given], progress)
+    return Tools(**{name.replace("-", "_"): path for name, path in (given | found | made).items()})
+
+
+def ensure_parts(names: Iterable[str], progress: Progress = lambda line: None) -> dict[str, Path]:
+    """Make what is missing of these parts of the cache, and tell where each is."""
+    paths = {name: cache_folder() / name for name in names}
+    make({name: (path, _recipes()[name]) for name, path in paths.items()}, progress)
+    return paths
+
+
+def assets(folder: str) -> dict[str, Path]:
+    """The programs of a folder in the form of setup-envtest; none where no folder is named.
+
+    Raises UnusableError with the file that is missing, or the version that is too old.
+    """
+    if not folder:
+        return {}
+    given = {name: Path(folder).absolute() / name for name in ASSETS}
+    asked = f"KUBEBUILDER_ASSETS={folder}"
+    way_out = "setup-envtest use -p path fetches a folder with all three; without the variable the bed builds its own"
+    for name, path in given.items():
+        if not os.access(path, os.X_OK) or path.is_dir():
+            wanted = f"{', '.join(ASSETS)} of Kubernetes {'.'.join(map(str, OLDEST))} or newer"
+            raise UnusableError(f"{asked} has no program {name}: {wanted} are needed; {way_out}")
+    said = subprocess.run([given["kube-apiserver"], "--version"], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"v(\d+)\.(\d+)", said)
+    if version is None or (int(version[1]), int(version[2])) < OLDEST:
+        wanted = f"{'.'.join(map(str, OLDEST))} or newer is needed"
+        raise UnusableError(f'{asked}: its kube-apiserver says "{said.strip()}": {wanted}; {way_out}')
+    return given
 
 
 def check_system() -> None:
@@ -132,8 +165,11 @@ def _recipes() -> dict[str, Recipe]:
 
 
 def make(wanted: Mapping[str, tuple[Path, Recipe]], progress: Progress) -> None:
-    """Make what is not there yet, one process at a time; all of it lies in one folder of the cache."""
-    if all(path.exists() for path, _ in wanted.values()):
+    """Make what is not there yet, one process at a time; all of it lies in one folder of the cache.
+
+    Each part appears there when it is whole, so an end at any moment costs no more than the part under way.
+    """
+    if not _missing(wanted):
         return
     if netns.entered():
         raise UnusableError("the bed's programs are not built; run first: python -m tests.bed.binaries")
@@ -142,13 +178,29 @@ def make(wanted: Mapping[str, tuple[Path, Recipe]], progress: Progress) -> None:
     (cache,) = {path.parent for path, _ in wanted.values()}
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock", progress):
-        for name, (path, recipe) in wanted.items():
-            if path.exists():
-                continue
-            with tempfile.TemporaryDirectory(dir=cache, prefix=f"{name}-") as folder:
+        for left in cache.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left)
+        missing = _missing(wanted)
+        if missing:
+            progress(minutes.announced(missing, _cores()))
+        for name in missing:
+            path, recipe = wanted[name]
+            with tempfile.TemporaryDirectory(dir=cache, prefix=_UNFINISHED) as folder:
                 unfinished = Path(folder) / name
                 recipe(unfinished, progress)
                 unfinished.rename(path)
+
+
+_UNFINISHED = "unfinished-"
+"""How folders of the cache begin that a process left when it was killed."""
+
+
+def _missing(wanted: Mapping[str, tuple[Path, Recipe]]) -> list[str]:
+    return [name for name, (path, _) in wanted.items() if not path.exists()]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 @contextmanager
@@ -167,7 +219,8 @@ def builder(build: Build) -> Recipe:
     """What builds a program; by the version of Go that its module asks for, where it asks for one."""
 
     def recipe(path: Path, progress: Progress) -> None:
-        flags = ["-trimpath", "-mod=readonly", "-buildvcs=false", f"-tags={build.tags}"]
+        # -v names each package that is compiled: what progress shows
+        flags = ["-v", "-trimpath", "-mod=readonly", "-buildvcs=false", f"-tags={build.tags}"]
         command = ["go", "build", *flags, f"-ldflags=-s -w {build.ldflags}", "-o", str(path), build.package]
         env = {"CGO_ENABLED": "0", **_toolchain(build.module)}
         _run(build.name, command, progress, cwd=SOURCES / build.module, env=env)
@@ -220,19 +273,35 @@ def _run(
 ) -> str:
     """Run a command with a line of progress every 15 seconds, and return what it printed."""
     began = time.monotonic()
-    progress(f"{name}: {' '.join(Path(word).name for word in command[:3])} ...")
+    expected = minutes.in_words(minutes.forecast([name], _cores()))
+    progress(f"{name}: {' '.join(Path(word).name for word in command[:2])} ..., {expected}")
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
             command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=errors, text=True
         )
-        while True:
-            try:
-                output, _ = child.communicate(timeout=15)
-                break
-            except subprocess.TimeoutExpired:
-                progress(f"{name}: {time.monotonic() - began:.0f} s")
-        errors.seek(0)
+        try:
+            while True:
+                try:
+                    output, _ = child.communicate(timeout=15)
+                    break
+                except subprocess.TimeoutExpired:
+                    progress(f"{name}: {time.monotonic() - began:.0f} s, {expected}{_at(errors)}")
+        finally:
+            child.kill()
         if child.returncode:
-            raise UnusableError(f"{name} could not be made: {errors.read()[-2000:].strip() or child.returncode}")
+            complaint = _end(errors).strip() or child.returncode
+            raise UnusableError(f"{name} could not be made: {complaint}")
     progress(f"{name}: done in {time.monotonic() - began:.0f} s")
     return output
+
+
+def _at(errors: IO[str]) -> str:
+    """The last thing that a command said it does."""
+    lines = _end(errors).splitlines()
+    return f"; at {lines[-1]}" if lines else ""
+
+
+def _end(file: IO[str]) -> str:
+    """The end of a file that another process is writing, whose place there stays where it is."""
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")

@@ -49,7 +49,7 @@ bench-model: $(VENV)/ready ## a million steps of the object that decides, under 
 bench-routers: $(VENV)/ready bed ## how soon a weight is in force with each kind of route, and what is lost (builds gateways)
 	@$(RUN)python -m tests.bench.routers
 
-ship-check: $(VENV)/ready bed ## what is handed over, tried part by part: rights granted and used, tests of chart, GitOps, docs (ONLY=chart)
+ship-check: $(VENV)/ready bed ## what is handed over, tried part by part: rights granted and used, tests of chart, GitOps, docs, upgrade (ONLY=chart)
 	@$(RUN)python -m tests.ship $(ONLY)
 
 bed: $(VENV)/ready

@@ -46,10 +46,15 @@ SLOW = (
 TOO_MANY_ERRORS = {"name": "new-errors", "query": ERRORS, "is": "> 5%", "window": "10s"}
 
 
+def define(bed: Bed, checkout: Path = ROOT) -> None:
+    """Put the CRDs of a checkout in the place of those that are there."""
+    for path in sorted((checkout / "deploy/crds").glob("*.yaml")):
+        bed.apply(yaml.safe_load(path.read_text()))
+
+
 def install(bed: Bed) -> None:
     """The CRDs, and a metric source for everybody."""
-    for path in sorted((ROOT / "deploy/crds").glob("*.yaml")):
-        bed.apply(yaml.safe_load(path.read_text()))
+    define(bed)
     until(lambda: _served(bed), 120, "the CRDs")
     bed.apply(metric_source(bed.prometheus_url))
 
@@ -88,25 +93,28 @@ class Operator:
         port: int = HEALTH_PORT,
         name: str = "operator",
         program: Sequence[str] = (sys.executable, "-m", "rolloutplan"),
+        checkout: Path = ROOT,
     ) -> None:
         """Several can run at once, each with a `port` for its probes and a `name` for its log of its own.
 
         `kubeconfig` leads to the API server in another way than straight as `user`; `program` is another
-        installation than that of this checkout.
+        installation than that of this checkout. Another `checkout` may know fewer options: those are left out.
         """
         self._bed = bed
         lent = ("--jobs", "--scaling", f"--job-metadata={PREFIX}*")
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
-        command = [*program, "operator", *ports, *lent, *options]
         # Prometheus and the API server of the bed share an address, which is one of this machine too.
-        command += [f"--source-hosts={netns.ADDRESS}", f"--notifier-hosts={netns.ADDRESS}"]
+        hosts = (f"--source-hosts={netns.ADDRESS}", f"--notifier-hosts={netns.ADDRESS}")
+        knows = (checkout / "operator/rolloutplan/cli/serve.py").read_text()
+        wanted = (*ports, *lent, *options, *hosts)
+        command = [*program, "operator", *(each for each in wanted if _field(each) in knows)]
         self.url, self.metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
         self.process = Process(
             name,
             command,
             bed.workdir,
             lambda: answers(f"{self.url}/readyz"),
-            env={"KUBECONFIG": str(kubeconfig or bed.kubeconfig(user)), "PYTHONPATH": str(ROOT / "operator")},
+            env={"KUBECONFIG": str(kubeconfig or bed.kubeconfig(user)), "PYTHONPATH": str(checkout / "operator")},
         )
 
     def __enter__(self) -> Self:
@@ -159,6 +167,11 @@ class Operator:
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("the operator is gone")
+
+
+def _field(option: str) -> str:
+    """The parameter of `serve` that an option sets."""
+    return option.partition("=")[0].removeprefix("--").replace("-", "_")
 
 
 def notifier(url: str, namespace: str) -> dict[str, Any]:

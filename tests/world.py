@@ -90,7 +90,7 @@ from rolloutplan.engine.model.snapshot import (
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.plan_run import PlanRun
-from rolloutplan.engine.policy.grants import unserved
+from rolloutplan.engine.policy.grants import outdated, unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.jobs import job_name
@@ -373,6 +373,8 @@ class World:
     """What its operator lends to plans."""
     unserved: bool = False
     """Whether its namespace is one of those that are not served."""
+    crds_lack: str = ""
+    """Which fields the CRDs of the cluster do not have."""
     accounts: Mapping[str, str] = field(default_factory=dict)
     not_movable: Mapping[RouteId, str] = field(default_factory=dict)
     """Why no Job may run under a ServiceAccount, by its name."""
@@ -638,6 +640,8 @@ class World:
         groups = frozenset(concurrency_groups(policies, plan.namespace))
         if self.unserved:
             plan = unserved(plan, judged=self.phase in RUNNING)
+        if self.crds_lack:
+            plan = outdated(plan, self.crds_lack, judged=self.phase in RUNNING)
         return Facts(
             plan=plan,
             status=self.status,

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from rolloutplan.api.command import ANNOTATION, read_command
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.spec_digest import spec_digest
 from rolloutplan.cli.main import main
-from rolloutplan.cli.serve import tell_of_other_crds
+from rolloutplan.cli.serve import compared
 from rolloutplan.cli.session import session
 from rolloutplan.cli.versions import crd_difference, own_schema
 from tests.bed import objects
@@ -207,12 +206,13 @@ def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkey
         async with session(NAMESPACE) as cluster:
             return await crd_difference(cluster.api)
 
-    assert asyncio.run(differs()) == ""
+    assert asyncio.run(differs()) == asyncio.run(compared()).words == ""
     own = dict(own_schema())
     fields = own["properties"]["spec"]["properties"]
-    more = {**own, "properties": {"spec": {"properties": {**fields, "weather": {"type": "string"}}}}}
+    spec = {"properties": {**fields, "weather": {"type": "string"}}}
+    more = {**own, "properties": {**own["properties"], "spec": spec}}
     monkeypatch.setattr("rolloutplan.cli.versions.own_schema", lambda: more)
-    assert "are older than this program (they lack spec.weather)" in asyncio.run(differs())
-    with capture_logs() as logs:
-        asyncio.run(tell_of_other_crds())
-    assert [entry["event"] for entry in logs] == ["the CRDs are of another version"], "the operator says it, too"
+    words, lack = asyncio.run(compared())
+    assert lack, "the operator waits"
+    assert "are older than this program (they lack spec.weather)" in words
+    assert asyncio.run(differs()) == words

@@ -449,7 +449,7 @@ def test_the_operators_options(
 ) -> None:
     given: list[Options] = []
 
-    async def run(options: Options) -> None:
+    async def run(options: Options, _: object) -> None:
         given.append(options)
 
     monkeypatch.setattr("rolloutplan.cli.serve.run", run)

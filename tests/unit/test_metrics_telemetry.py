@@ -106,7 +106,7 @@ def test_probes() -> None:
                     return response.status, (await response.text()).strip()
 
             assert await probe("livez") == (200, "alive")
-            assert await probe("readyz") == (503, "not synced yet: httproutes (forbidden)")
+            assert await probe("readyz") == (503, "not ready: httproutes (forbidden)")
             missing = []
             assert await probe("readyz") == (200, "ready")
             assert await probe("leading") == (503, "this replica does not lead")

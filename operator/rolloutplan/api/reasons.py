@@ -135,6 +135,7 @@ class StatusReason(StrEnum):
     TOO_LARGE = "TooLarge"
     STATUS_LOST = "StatusLost"
     NAMESPACE_NOT_SERVED = "NamespaceNotServed"
+    CRDS_OUTDATED = "CRDsOutdated"
     SWITCHED_OFF = "SwitchedOff"
     NOT_GRANTED = "NotGranted"
     TEMPLATE_NOT_FOUND = "TemplateNotFound"

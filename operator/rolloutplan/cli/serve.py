@@ -6,20 +6,19 @@ import asyncio
 import os
 import re
 import socket
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-import structlog
 import typer
 
 from rolloutplan.api.quantities import format_duration, parse_duration
 from rolloutplan.cli.options import reads
 from rolloutplan.cli.output import fail
-from rolloutplan.cli.versions import crd_difference
+from rolloutplan.cli.versions import crds_lack
 from rolloutplan.cluster.client import Api, ApiError, own_namespace
 from rolloutplan.engine.model.grants import Grants
+from rolloutplan.loop.definitions import Difference
 from rolloutplan.loop.main import run
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.record_pruning import Retention
@@ -31,8 +30,6 @@ SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 """The cluster's own: whoever may write plans there would get a part in the cluster itself."""
 _NONE: Final = Grants()
 _RECORDS: Final = Retention()
-
-log = structlog.stdlib.get_logger("rolloutplan")
 
 
 def _count(text: str) -> int:
@@ -218,27 +215,16 @@ def serve(
         credentials=credentials_dir,
     )
     try:
-        asyncio.run(_operate(options))
+        asyncio.run(run(options, compared))
     except ApiError as error:
         return fail(error.message or str(error), 1)
     return 0
 
 
-async def _operate(options: Options) -> None:
-    """Run the operator; tell meanwhile whether the CRDs are of another version. Nothing waits for that answer."""
-    telling = asyncio.create_task(tell_of_other_crds())
+async def compared() -> Difference:
+    """How the CRDs of the cluster differ from those of this program. Raises ApiError where it does not tell."""
+    api = await Api.connect(whole=True)
     try:
-        await run(options)
+        return Difference(*await crds_lack(api))
     finally:
-        telling.cancel()
-
-
-async def tell_of_other_crds() -> None:
-    """Log, once, which fields of plans the cluster and this program do not have in common."""
-    with suppress(ApiError):  # the loop says what it cannot reach
-        api = await Api.connect(whole=True)
-        try:
-            if other := await crd_difference(api):
-                log.warning("the CRDs are of another version", why=other)
-        finally:
-            await api.close()
+        await api.close()

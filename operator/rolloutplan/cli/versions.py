@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
+from http import HTTPStatus
+from itertools import chain
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
@@ -12,6 +15,7 @@ from rolloutplan.generate.crd import crds
 
 _SERVED: Final = f"/openapi/v3/apis/{PLAN_GROUP}/{PLAN_VERSION}"
 """What the API server says of its fields, to everybody who may log in."""
+_MISSING: Final = "the cluster does not serve RolloutPlans: apply the CRDs (deploy/crds, or crds.install of the chart)"
 _NAMED: Final = 3
 """Fields that are named; the rest is counted."""
 
@@ -22,13 +26,30 @@ async def crd_difference(api: Api) -> str:
     "" also where the API server does not tell.
     """
     try:
-        said = await api.get(_SERVED)
+        return difference(await _served(api), own_schema())
     except ApiError:
         return ""
-    served = safe_get.mapping(said, "components", "schemas", "dev.rolloutplan.v1alpha1.RolloutPlan")
-    return difference(served, own_schema()) if served else ""
 
 
+async def crds_lack(api: Api) -> tuple[str, bool]:
+    """How they differ, and whether it is the cluster that lacks something. Raises ApiError where that is not told."""
+    try:
+        served = await _served(api)
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        served = {}
+    own = own_schema()
+    return (difference(served, own), bool(lacking(served, own))) if served else (_MISSING, True)
+
+
+async def _served(api: Api) -> Mapping[str, Any]:
+    """The schema of RolloutPlan in the cluster; empty where it has none. Raises ApiError."""
+    said = await api.get(_SERVED)
+    return safe_get.mapping(said, "components", "schemas", "dev.rolloutplan.v1alpha1.RolloutPlan")
+
+
+@cache
 def own_schema() -> Mapping[str, Any]:
     """The schema of RolloutPlan in this program."""
     (version,) = crds()[f"{PLAN_GROUP}_rolloutplans.yaml"]["spec"]["versions"]
@@ -37,14 +58,32 @@ def own_schema() -> Mapping[str, Any]:
 
 def difference(served: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     """Which fields of the schemas differ, and what to do; "" where none do."""
-    theirs, ours = ({*_fields(safe_get.mapping(schema, "properties", "spec"), "spec")} for schema in (served, own))
-    if missing := ours - theirs:
+    if missing := lacking(served, own):
         fix = "update them with the operator, or use the version of this program that the operator has"
         return f"the CRDs of the cluster are older than this program (they lack {_some(missing)}): {fix}"
-    if unknown := theirs - ours:
+    if unknown := _more(served, own):
         fix = "install the version that the operator has"
         return f"this program is older than the CRDs of the cluster (it does not know {_some(unknown)}): {fix}"
     return ""
+
+
+def lacking(served: Mapping[str, Any], own: Mapping[str, Any]) -> set[str]:
+    """The fields that the cluster would drop. A part of which it says nothing lacks nothing."""
+    return _more(own, {**served, "properties": {**_parts(own), **_parts(served)}})
+
+
+def _more(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+    """The fields of spec and status that only the first schema has."""
+    fields = (
+        {*chain.from_iterable(_fields(part, name) for name, part in _parts(schema).items())} for schema in (one, other)
+    )
+    return set.difference(*fields)
+
+
+def _parts(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The spec and the status, where the schema has their fields."""
+    found = {name: safe_get.mapping(schema, "properties", name) for name in ("spec", "status")}
+    return {name: part for name, part in found.items() if safe_get.mapping(part, "properties")}
 
 
 def _fields(schema: Mapping[str, Any], at: str) -> Iterator[str]:

@@ -45,7 +45,7 @@ def view(raw: Mapping[str, Any], known: PlanView | None = None, *, authenticated
     meta = raw["metadata"]
     command, answered = _command(meta), safe_get.items(raw, "status", "tokens")
     before = known if known and known.uid == meta["uid"] else None
-    if before and before.generation == safe_get.number(meta, "generation") and not is_over_budget(before.content):
+    if before and before.generation == safe_get.number(meta, "generation") and not is_for_now(before.content):
         content = with_begun(raw, before.content)
     else:
         content = with_begun(raw, _content(raw, before.last_good if before else None))
@@ -139,9 +139,9 @@ def _last_writer(meta: Mapping[str, Any], *path: str) -> str:
     return safe_get.text(last, "manager")
 
 
-def is_over_budget(content: PlanContent) -> bool:
-    """Whether a plan was not read because of other plans."""
-    return isinstance(content, Unreadable) and content.over_budget
+def is_for_now(content: PlanContent) -> bool:
+    """Whether a plan was not read for a reason outside of it."""
+    return isinstance(content, Unreadable) and content.for_now
 
 
 def _content(raw: Mapping[str, Any], last_good: Readable | None) -> PlanContent:

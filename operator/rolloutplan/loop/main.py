@@ -22,6 +22,7 @@ from rolloutplan import __version__, clock
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api, read_config
 from rolloutplan.cluster.lease import Elector
+from rolloutplan.loop.definitions import Compare, Definitions
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.limiter import Priority
@@ -60,8 +61,11 @@ each operator, for which the 128 KiB of musl are too few."""
 log = structlog.stdlib.get_logger("rolloutplan")
 
 
-async def run(options: Options) -> None:
-    """Run until SIGTERM or SIGINT. Raises ApiError where no API server can be reached."""
+async def run(options: Options, compare: Compare) -> None:
+    """Run until SIGTERM or SIGINT. Raises ApiError where no API server can be reached.
+
+    `compare` tells how the CRDs of the cluster differ from those of this program.
+    """
     threading.stack_size(STACK)
     gc.freeze()  # what is loaded stays: looking it through again and again stops everything for tens of milliseconds
     stop = asyncio.Event()
@@ -71,7 +75,7 @@ async def run(options: Options) -> None:
     if not options.authenticated_commands:
         log.warning(UNAUTHENTICATED)
     async with AsyncExitStack() as closing:
-        turning = await _start(options, closing)
+        turning = await _start(options, closing, compare)
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((*turning, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -81,7 +85,7 @@ async def run(options: Options) -> None:
                 task.result()
 
 
-async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Task[None], ...]:
+async def _start(options: Options, closing: AsyncExitStack, compare: Compare) -> tuple[asyncio.Task[None], ...]:
     """Start everything; return the tasks that never end by themselves. `closing` ends them all, the last first."""
     log.info("limit of open files", files=raise_file_limit())
     metrics = Metrics(clock.now, clock.ahead)
@@ -103,6 +107,13 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     streams = await closing.enter_async_context(_api(metrics, connections=NO_LIMIT))
     endpoint_watch, route_watch = _follow(streams, reconciler, options.namespaces)
     watch = Watch(WATCHED, apply=reconciler.apply, listed=listed, namespaces=options.namespaces)
+
+    def fit(lack: str) -> None:
+        store.crds_lack = lack
+        watch.restart()
+
+    definitions = Definitions(compare, fit)
+    await definitions.look()
 
     def gained(epoch: int) -> None:
         metrics.set_leader(epoch)
@@ -135,7 +146,11 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     def idle() -> float:
         return (clock.now() - reconciler.schedule.turned_at).total_seconds()
 
-    health = probes(idle=idle, missing=watch.missing, leading=lambda: elector.epoch if elector.leading else None)
+    health = probes(
+        idle=idle,
+        missing=lambda: [*watch.missing(), *definitions.waits_for()],
+        leading=lambda: elector.epoch if elector.leading else None,
+    )
     await _serve(closing, health, options.health_port)
     if options.metrics_port:
         await _serve(closing, metrics_page(metrics.page), options.metrics_port)
@@ -144,7 +159,7 @@ async def _start(options: Options, closing: AsyncExitStack) -> tuple[asyncio.Tas
     closing.push_async_callback(elector.release)
     closing.push_async_callback(reconciler.close)
     running = (
-        reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(),
+        reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(), definitions.run(),
         *_housekeeping(api, reconciler, elector, options, metrics),
     )  # fmt: skip
     turning = tuple(map(asyncio.create_task, running))

@@ -44,7 +44,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
-from rolloutplan.engine.policy.grants import unserved
+from rolloutplan.engine.policy.grants import outdated, unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.loop.budget import OVER, Budget, Entry
 from rolloutplan.loop.endpoints import Endpoints, Service
@@ -135,6 +135,8 @@ class Store:
     """To which the decisions of every plan are published. Those of notifiers come in addition."""
     unserved: frozenset[str] = frozenset()
     """The namespaces whose plans are not served."""
+    crds_lack: str = ""
+    """Which fields the CRDs lack, and what to do. It counts for what is stored from then on: list all plans again."""
     budget: Budget = field(default_factory=Budget)
     _shared: SharedObjects = field(default_factory=SharedObjects)
     """The templates, the metric sources and the notifiers."""
@@ -357,6 +359,8 @@ class Store:
         self._resolve_templates(plan)
         if view.namespace in self.unserved:
             plan.view = unserved(plan.view, judged=status.phase in RUNNING)
+        if self.crds_lack:
+            plan.view = outdated(plan.view, self.crds_lack, judged=status.phase in RUNNING)
         self._match_policies(plan)
         self._put_uses(view.key, frozenset(dependencies(plan, self.kinds)))
         return self._update_entries(view.key) | self._replace(placed) | {view.key}
@@ -388,7 +392,7 @@ class Store:
         """Return a plan without what it has no place for; `before`: as its run holds it."""
         words = OVER.format(kib(self.budget.size(view.key, view.namespace)))
         last_good = before.last_good if before is not None and before.uid == view.uid else None
-        content = Unreadable(words, last_good, StatusReason.TOO_LARGE, over_budget=True)
+        content = Unreadable(words, last_good, StatusReason.TOO_LARGE, for_now=True)
         return replace(view, content=content, labels=before.labels if last_good and before else {})
 
     def _replace(self, keys: frozenset[str]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """The HTTP servers of the operator: the probes on one port, its metrics on another one.
 
-The probes are /livez (the loop runs), /readyz (all watches have listed once) and /leading. The answers come from
-callables of the loop; the kubelet and Prometheus read them.
+The probes are /livez (the loop runs), /readyz (all watches have listed once, and the CRDs fit) and
+/leading. The answers come from callables of the loop; the kubelet and Prometheus read them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def probes(
 ) -> Port:
     """The port for the kubelet.
 
-    `idle` returns the seconds since the last turn of the loop, `missing` the names of what has not been seen yet.
+    `idle` returns the seconds since the last turn of the loop, `missing` what it waits for.
     `leading` returns the epoch in which this replica leads, None where another one does. A replica that does not lead
     is also ready: it could take over at once.
     """
@@ -38,7 +38,7 @@ def probes(
 
     async def readyz(_: web.Request) -> web.Response:
         if waits := missing():
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not synced yet: " + ", ".join(waits))
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "not ready: " + "; ".join(waits))
         return _answer(HTTPStatus.OK, "ready")
 
     async def leads(_: web.Request) -> web.Response:

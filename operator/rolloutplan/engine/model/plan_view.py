@@ -45,8 +45,8 @@ class Unreadable:
     reason: StatusReason = StatusReason.INVALID_SPEC
     tried: str = ""
     """The hash of the run whose plan was looked for in it: one that began before the rules that refuse the plan."""
-    over_budget: bool = False
-    """Whether it was not read because of other plans (loop/budget.py); then it is read once these leave it a place."""
+    for_now: bool = False
+    """Whether the reason is outside of the plan (loop/budget.py, loop/definitions.py): then it is read again."""
 
 
 PlanContent: TypeAlias = Readable | NeedsTemplates | Unreadable

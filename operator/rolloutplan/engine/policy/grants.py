@@ -77,6 +77,16 @@ def unserved(plan: PlanView, *, judged: bool) -> PlanView:
     return replace(plan, content=Unreadable(words, kept, StatusReason.NAMESPACE_NOT_SERVED))
 
 
+def outdated(plan: PlanView, lack: str, *, judged: bool) -> PlanView:
+    """A plan under CRDs that lack fields, as `lack` says, so that what is written there is lost.
+
+    `judged` is as in `unserved`.
+    """
+    words = f"{lack}; until then no run begins and no weight rises, but guards, rollbacks and abort work"
+    kept = plan.last_good if judged else None
+    return replace(plan, content=Unreadable(words, kept, StatusReason.CRDS_OUTDATED, for_now=True))
+
+
 def jobs_of(spec: PlanSpec) -> dict[str, JobTemplate]:
     """All Jobs of a plan, by field."""
     probes = {

@@ -1,0 +1,69 @@
+"""Looks whether the CRDs of the cluster fit: a field that they lack is dropped from what is written, without a word.
+
+The status is the memory of a run, and a guard in a field that is dropped guards nothing. So under CRDs that are older
+than the operator, or missing, no run begins and no weight rises. Guards, rollbacks and commands go on: the operator
+leads where no other one does. It is not ready, so that a rolling update stops before it ends the version that fits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from rolloutplan.cluster.client import ApiError
+
+EVERY: Final = 300.0
+"""Seconds between two looks where the CRDs fit: somebody applies older ones once in a long while."""
+AGAIN: Final = 5.0
+"""Seconds between two looks where they do not: they come in the middle of an installation."""
+
+log = structlog.stdlib.get_logger("rolloutplan")
+
+
+class Difference(NamedTuple):
+    """How the CRDs of a cluster differ from those of this program, and what to do; without words they do not."""
+
+    words: str = ""
+    lack: bool = False
+    """Whether they lack fields that this program has."""
+
+
+Compare = Callable[[], Awaitable[Difference]]
+"""Asks the API server. Raises ApiError where it does not tell."""
+
+
+class Definitions:
+    """What is known of the CRDs. `changed` is called with what they lack, each time that this is another."""
+
+    def __init__(self, compare: Compare, changed: Callable[[str], None]) -> None:
+        self._compare, self._changed = compare, changed
+        self._seen = Difference()
+
+    def waits_for(self) -> Sequence[str]:
+        """Why the operator is not ready; nothing where they fit, or are not known."""
+        return [self._seen.words] if self._seen.lack else []
+
+    async def look(self) -> None:
+        """Compare them once. Where the API server does not tell, what was known stays."""
+        before = self._seen
+        try:
+            self._seen = await self._compare()
+        except ApiError:
+            return
+        if self._seen == before:
+            return
+        if self._seen.words:
+            log.warning("the CRDs are of another version", why=self._seen.words, waits=self._seen.lack)
+        else:
+            log.info("the CRDs fit")
+        if before.lack or self._seen.lack:
+            self._changed(self._seen.words if self._seen.lack else "")
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(AGAIN if self._seen.lack else EVERY)
+            await self.look()

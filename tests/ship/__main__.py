@@ -16,6 +16,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "docs": ["tests/unit/test_docs.py", "tests/unit/test_pages.py", "tests/e2e/test_pages.py"],
     "package": ["tests/unit/test_packaging.py"],
     "upgrade": ["tests/ship/upgrade.py", "tests/e2e/test_previous_version.py"],
+    "conversions": ["tests/ship/conversions.py"],
 }
 """What pytest is given for each part."""
 

@@ -156,7 +156,8 @@ def test_an_analysis_judges_its_step_or_guards_the_run() -> None:
     steps = [{"setWeight": 20}, {"analysis": use}, {"setWeight": 60}]
     objects, plan, said = converted(rollout({**ROUTED, "steps": steps, "analysis": use}), template)
     assert plan["stages"][0] == {"weight": "20%", "soak": "4m", "pass": [{"template": "shop-errors"}]}
-    assert [each["template"] for each in plan["guards"]] == ["shop-errors", "more-errors-istio"]
+    guard = {"template": "shop-errors", "name": "shop-errors-2", "for": "2m"}
+    assert plan["guards"] == [guard, {"template": "more-errors-istio"}]
     assert objects["PredicateTemplate shop-errors"]["spec"] == {
         "indicates": "Success",
         "query": QUERY.replace("{{args.service}}", "$service.web.svc")
@@ -167,7 +168,7 @@ def test_an_analysis_judges_its_step_or_guards_the_run() -> None:
     }
     assert objects["MetricSource shop"]["spec"] == {"prometheus": {"url": "http://prometheus:9090"}}
     assert plan["metrics"] == {"source": "shop"}
-    assert "failureLimit: 2 failures in all are forgiven" in said
+    assert "failureLimit: 2 failures in all are forgiven; here it trips when it is true without a break for 2m" in said
 
 
 @pytest.mark.parametrize(
@@ -238,10 +239,10 @@ def test_the_analysis_of_a_canary_is_stages_and_guards() -> None:
     objects, plan, said = converted(canary(steps, progressDeadlineSeconds=60), PAGES)
     assert plan["stages"] == [{"weights": ["20%", "40%"], "soak": "30s"}, {"weight": "100%", "soak": "30s"}]
     assert plan["guards"] == [
-        {"template": "success-rate-istio", "with": {"atLeast": "99.5%"}, "window": "1m"},
-        {"template": "latency-istio", "with": {"atMost": "0.5"}, "window": "2m"},
-        {"template": "shop-404s-low"},
-        {"template": "shop-404s-high"},
+        {"template": "success-rate-istio", "with": {"atLeast": "99.5%"}, "window": "1m", "for": "2m"},
+        {"template": "latency-istio", "with": {"atMost": "0.5"}, "window": "2m", "for": "2m"},
+        {"template": "shop-404s-low", "for": "2m"},
+        {"template": "shop-404s-high", "for": "2m"},
         {"template": "more-errors-istio"},
     ]
     assert objects["PredicateTemplate shop-404s-high"]["spec"] == {
@@ -253,7 +254,7 @@ def test_the_analysis_of_a_canary_is_stages_and_guards() -> None:
     assert plan["traffic"]["routes"] == [{"kind": "VirtualService", "name": "shop"}]
     assert plan["availability"] == {"readyWithin": "1m"}
     assert objects["Service shop-v2"]["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": 8080}]
-    assert "5 failed checks are forgiven in all" in said
+    assert "5 failed checks of all metrics end it; here a guard that is true without a break for 2m" in said
     assert "Deployment shop is not in these files" in said
 
 
@@ -292,7 +293,52 @@ def test_testers_with_a_header_are_a_stage_before_all_weights_where_the_route_ca
     ):
         _, plan, said = converted(canary({"iterations": 10, "match": [more]}))
         assert plan["stages"][0] == {"weight": "5%", "soak": "10m"}
-        assert "left out: spec.analysis.match" in said
+        assert "left out: spec.analysis.match[0]" in said
+
+
+def test_testers_with_a_cookie_are_a_stage_as_those_with_a_header() -> None:
+    always = {"cookie": {"name": "canary", "value": "always"}}
+    pattern = {"regex": "^(.*?;)?(canary=always)(;.*)?$"}
+    match = [{"headers": {"x-staff": {"exact": "yes"}}}, {"headers": {"cookie": pattern}}, {"headers": {"a": pattern}}]
+    _, plan, said = converted(canary({"iterations": 10, "match": match}))
+    assert plan["stages"][:2] == [
+        {"name": "testers-1", "match": {"header": {"name": "x-staff", "value": "yes"}}, "soak": "1m"},
+        {"name": "testers-2", "match": always, "soak": "10m"},
+    ]
+    assert "left out: spec.analysis.match[2]: one header with an exact value, or one cookie" in said
+    step = {"setHeaderRoute": {"name": "a", "match": [{"headerName": "Cookie", "headerValue": pattern}]}}
+    _, plan, _ = converted(rollout({**ROUTED, "steps": [step, {"setWeight": 50}]}))
+    assert plan["stages"][0]["match"] == always
+
+
+ALL = [{"path": {"prefix": "/"}}]
+
+
+def test_a_mirror_of_all_requests_is_a_stage_before_all_weights_where_the_route_can() -> None:
+    mirror = {"setMirrorRoute": {"name": "m", "percentage": 35, "match": ALL}}
+    steps = [mirror, {"pause": {"duration": "5m"}}, {"setMirrorRoute": {"name": "m"}}, {"setWeight": 50}]
+    _, plan, said = converted(rollout({**ROUTED, "steps": steps}))
+    assert plan["stages"][0] == {"name": "mirror-1", "mirror": "35%", "soak": "5m"}
+    assert "setMirrorRoute" not in said
+    _, plan, said = converted(canary({"stepWeight": 50, "mirror": True}))
+    assert plan["stages"][0] == {"name": "mirror", "mirror": "100%", "soak": "1m"}
+    _, plan, _ = converted(canary({"iterations": 5, "mirror": True, "mirrorWeight": 20}))
+    assert plan["stages"][0] == {"name": "mirror", "mirror": "20%", "soak": "5m"}
+    for match, routing in ((ALL, {"smi": {}}), ([{"method": {"exact": "GET"}}], ROUTED["trafficRouting"])):
+        steps = [{"setMirrorRoute": {"name": "m", "match": match}}, {"setWeight": 50}]
+        _, plan, said = converted(rollout({**ROUTED, "trafficRouting": routing, "steps": steps}))
+        assert len(plan["stages"]) == 2
+        assert "left out: spec.strategy.canary.steps[0].setMirrorRoute: a mirror of all requests" in said
+
+
+def test_a_cookie_that_keeps_users_on_a_side_is_sticky_where_the_route_can() -> None:
+    affinity = {"stepWeight": 50, "sessionAffinity": {"cookieName": "side", "maxAge": 3600}}
+    _, plan, said = converted(canary(affinity, provider="traefik"))
+    assert plan["traffic"]["sticky"] == {"cookie": "side", "for": "1h"}
+    assert "changed: spec.analysis.sessionAffinity: it keeps users of the old side there too" in said
+    _, plan, said = converted(canary(affinity))
+    assert "sticky" not in plan["traffic"]
+    assert "left out: spec.analysis.sessionAffinity: traffic.sticky" in said
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rolloutplan.tools.convert.argo_routes import add_routes
 from rolloutplan.tools.convert.draft import CannotConvertError, Draft, Objects, Raw, draft_of, duration
 from rolloutplan.tools.convert.judging import add_usual_guards
 from rolloutplan.tools.convert.sides import add_deployments, add_service
-from rolloutplan.tools.convert.testers import match_of
+from rolloutplan.tools.convert.testers import Told, match_of, mirror_of
 
 _CANARY: Final = "spec.strategy.canary"
 _SHORTEST: Final = timedelta(minutes=1)
@@ -56,12 +56,14 @@ _CANARY_LEFT: Final = {
     "scaleDownDelayRevisionLimit": "the old side keeps its pods: contract.scaleOld removes them after bake",
     "minPodsPerReplicaSet": "write the number of pods into the Deployments",
 }
+_EVERY_PATH: Final = {"path": {"prefix": "/"}}
 _STEPS_LEFT: Final = {
     "setCanaryScale": "expand.scale sizes the new side before any traffic",
     "experiment": "write a Job under assumptions or expand.jobs, or a stage with mirror: docs/writing-a-plan.md",
-    "setHeaderRoute": "one header with an exact value before all weights would be a stage with match, "
+    "setHeaderRoute": "one header with an exact value, or one cookie, before all weights would be a stage with match, "
     "where the kind of route can",
-    "setMirrorRoute": "write a stage with mirror before all weights, where the kind of route can mirror",
+    "setMirrorRoute": "a mirror of all requests before all weights would be a stage with mirror, "
+    "where the kind of route can",
     "plugin": "plug-ins of steps are not known here: a Job under expand.jobs runs before any traffic",
     "replicaProgressThreshold": "availability.minReady says how many pods must stay ready",
 }
@@ -97,7 +99,8 @@ class _Step:
 
     weight: int
     path: str
-    match: dict[str, Any] = field(default_factory=dict)
+    without_weight: Mapping[str, Any] = field(default_factory=dict)
+    """The match or the mirror that it has instead of a weight."""
     approval: bool = False
     soak: timedelta = timedelta()
     passing: list[dict[str, Any]] = field(default_factory=list)
@@ -107,7 +110,9 @@ class _Step:
         if self.soak < _SHORTEST:
             words = f"the Rollout waits {format_duration(self.soak)} here; the guards need a minute to look"
             draft.changed(self.path, words, f"spec.stages[{number}].soak")
-        share = {"name": f"testers-{number + 1}", "match": self.match} if self.match else {"weight": f"{self.weight}%"}
+        share: Mapping[str, Any] = {"weight": f"{self.weight}%"}
+        if only := self.without_weight:
+            share = {"name": f"{'mirror' if 'mirror' in only else 'testers'}-{number + 1}", **only}
         raw: dict[str, Any] = {**share, "soak": format_duration(max(self.soak, _SHORTEST))}
         if self.approval:
             raw["approval"] = "Required"
@@ -145,8 +150,8 @@ def _steps(draft: Draft, raws: Any, objects: Objects) -> list[_Step]:
                 if step := _weight(draft, value, now, path, wanted=wanted):
                     steps.append(step)
                     wanted = False
-            elif verb == "setHeaderRoute" and (match := _testers(draft, value, now)):
-                steps.append(_Step(0, path, match, wanted))
+            elif only := _without_weight(draft, verb, value, now):
+                steps.append(_Step(0, path, only, wanted))
                 wanted = False
             elif verb == "pause":
                 wanted |= _pause(draft, value, now, path)
@@ -155,7 +160,9 @@ def _steps(draft: Draft, raws: Any, objects: Objects) -> list[_Step]:
             elif verb == "analysis":
                 words = "there is no traffic to judge before the first weight: write it under assumptions"
                 draft.left_out(path, words, at)
-            else:
+            elif verb != "setMirrorRoute" or "match" in safe_get.mapping(
+                value
+            ):  # else it ends a mirror, as a stage does
                 draft.left_out(path, _STEPS_LEFT.get(verb, "this step is not known to the converter"), at)
     _to_the_end(draft, steps, wanted=wanted)
     return steps
@@ -172,11 +179,21 @@ def _to_the_end(draft: Draft, steps: list[_Step], *, wanted: bool) -> None:
         draft.left_out(f"{_CANARY}.steps", words, f"spec.stages[{len(steps) - 1}]")
 
 
-def _testers(draft: Draft, value: object, now: _Step | None) -> dict[str, Any]:
-    """The match of a stage for testers; empty after the first weight, and where there can be none."""
-    found = safe_get.items(value, "match") if now is None or now.match else ()
-    headers = [(safe_get.text(each, "headerName"), safe_get.text(each, "headerValue", "exact")) for each in found]
-    return match_of(draft, headers)
+def _without_weight(draft: Draft, verb: object, value: object, now: _Step | None) -> Mapping[str, Any]:
+    """The match or the mirror of a stage; empty after the first weight, and where there can be none."""
+    rules = safe_get.items(value, "match") if now is None or now.without_weight else ()
+    if verb == "setHeaderRoute" and (match := match_of(draft, map(_told, rules))):
+        return {"match": match}
+    if verb == "setMirrorRoute" and rules and all(rule == _EVERY_PATH for rule in rules):
+        percent = safe_get.value(value, "percentage")
+        mirror = mirror_of(draft, 100 if percent is None else percent)
+        return {"mirror": mirror} if mirror else {}
+    return {}
+
+
+def _told(raw: object) -> Told:
+    value = safe_get.mapping(raw, "headerValue")
+    return Told(safe_get.text(raw, "headerName"), safe_get.text(value, "exact"), safe_get.text(value, "regex"))
 
 
 def _weight(draft: Draft, value: object, before: _Step | None, path: str, *, wanted: bool) -> _Step | None:

@@ -35,7 +35,7 @@ _READ: Final = (
 )
 _LEFT: Final = {
     "inconclusiveLimit": "an undecided predicate holds the run at its deadline, and never counts as a failure",
-    "consecutiveErrorLimit": "a source that does not answer holds the run: onMetricsUnavailable",
+    "consecutiveErrorLimit": "an error is no failure: onMetricsUnavailable says what follows where no answer comes",
     "consecutiveSuccessLimit": "a predicate under pass has to be true once the soak is over",
 }
 
@@ -181,10 +181,9 @@ class _Reader:
             found.passing.append(raw)
             return
         if limit and every:
-            words = f"failureLimit: {limit} failures in all are forgiven; here it trips when it is true for some time"
-            self.draft.changed(
-                self._at(use), f"{words}: for: {format_duration(limit * every)} would be as long", "spec.guards"
-            )
+            raw["for"] = format_duration(limit * every)
+            words = f"failureLimit: {limit} failures in all are forgiven; here it trips when it is true without a break"
+            self.draft.changed(self._at(use), f"{words} for {raw['for']}, as long as these take", "spec.guards")
         found.failing.append(raw)
 
     def _filled(self, text: str) -> str:

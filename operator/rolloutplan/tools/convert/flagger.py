@@ -13,7 +13,7 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.tools.convert.draft import CannotConvertError, Draft, Objects, Raw, draft_of, duration, is_name
 from rolloutplan.tools.convert.judging import add_template, add_usual_guards, asks, ending_of, name_of, windowed
 from rolloutplan.tools.convert.sides import add_deployments, add_service
-from rolloutplan.tools.convert.testers import match_of
+from rolloutplan.tools.convert.testers import Told, match_of, mirror_of, sticky_of
 
 _SPEC_READ: Final = (
     "provider",
@@ -43,18 +43,18 @@ _ANALYSIS_READ: Final = (
     "match",
     "metrics",
     "webhooks",
+    "mirror",
+    "mirrorWeight",
+    "sessionAffinity",
 )
 _ANALYSIS_LEFT: Final = {
     "stepWeightPromotion": "the pods of the new side stay where they are: there is no promotion to copy them",
-    "mirror": "write a stage with mirror before all weights: docs/writing-a-plan.md#stages-without-weights",
-    "mirrorWeight": "write a stage with mirror before all weights: docs/writing-a-plan.md#stages-without-weights",
     "alerts": "write a Notifier: docs/observing.md#notifications",
     "primaryReadyThreshold": "availability.old.atLeast says how many pods the old side must have",
     "canaryReadyThreshold": "availability.minReady says how many pods of the new side must stay ready",
-    "sessionAffinity": "traffic.sticky keeps a user on a side, where the kind of route can",
 }
 _MATCH: Final = (
-    "one header with an exact value would be a stage with match, where the kind of route can: "
+    "one header with an exact value, or one cookie, would be a stage with match, where the kind of route can: "
     "docs/writing-a-plan.md#stages-without-weights"
 )
 _SERVICE_READ: Final = ("name", "port", "targetPort", "portName", "appProtocol")
@@ -90,9 +90,10 @@ def convert_canary(raw: Raw, objects: Objects, provider: str = "") -> Draft:
     kind = _add_route(draft, spec, provider)
     every = duration(safe_get.value(analysis, "interval")) or timedelta(minutes=1)
     _add_stages(draft, analysis, path, every)
+    _add_sticky(draft, analysis, path)
     _add_guards(draft, analysis, path, kind, _words_of(draft, spec, target, every), objects)
     _add_gates(draft, analysis, path)
-    _tell_threshold(draft, analysis, path, every)
+    _forgive(draft, analysis, path, every)
     add_usual_guards(draft, kind)
     if (deadline := duration(spec.get("progressDeadlineSeconds"))) is not None:
         draft.spec["availability"] = {"readyWithin": format_duration(deadline)}
@@ -167,34 +168,75 @@ def _route_name(draft: Draft, spec: Raw, family: str) -> str:
 
 def _add_stages(draft: Draft, analysis: Raw, path: str, every: timedelta) -> None:
     weights = _weights(draft, analysis, path)
-    stages: list[dict[str, Any]] = [{"weights": [f"{each}%" for each in weights]}] if weights else []
+    mirrored = _mirror(draft, analysis, path)
+    stages: list[dict[str, Any]] = []
     turns = min(max(safe_get.number(analysis, "iterations"), 0), 1000)
     soak = format_duration(max(every, timedelta(seconds=1)))
     if weights:
-        stages[0]["soak"] = soak
+        stages = [*mirrored, {"weights": [f"{each}%" for each in weights], "soak": soak}]
         words = "after the last step Flagger copies the new version to the primary: here its pods get all requests"
-        draft.changed(f"{path}.maxWeight" if "maxWeight" in analysis else path, words, "spec.stages[1]")
+        draft.changed(f"{path}.maxWeight" if "maxWeight" in analysis else path, words, f"spec.stages[{len(stages)}]")
     elif turns:
-        match = match_of(draft, _headers(analysis))
-        share = {"name": "testers", "match": match} if match else {"weight": "5%"}
-        if not match:
+        stages = [*mirrored, *_testers(draft, analysis, path)]
+        if not stages:
             words = f"{turns} iterations without weights: a plan judges the requests of users, so it begins with 5 %"
             draft.changed(f"{path}.iterations", words, "spec.stages[0]")
-        stages = [{**share, "soak": format_duration(every * turns)}]
+            stages = [{"weight": "5%"}]
+        for stage in stages:
+            stage["soak"] = soak
+        stages[-1]["soak"] = format_duration(every * turns)
     else:
         raise CannotConvertError(f"{path} has no stepWeight, stepWeights or iterations: it says no steps for a plan")
-    if "match" in analysis and not (stages and "match" in stages[0]):
-        draft.left_out(f"{path}.match", _MATCH, "spec.stages[0]")
+    if "match" in analysis and weights:
+        draft.left_out(f"{path}.match", "Flagger reads it with iterations only", "spec.stages[0]")
     draft.spec["stages"] = [*stages, {"weight": "100%", "soak": soak}]
 
 
-def _headers(analysis: Raw) -> list[tuple[str, str]]:
-    """The headers of testers, with their values, which are empty where they are not exact, or not all that counts."""
-    found: list[tuple[str, str]] = []
-    for each in safe_get.items(analysis, "match"):
-        headers = safe_get.mapping(each, "headers") if [*safe_get.mapping(each)] == ["headers"] else {"": None}
-        found += [(f"{name}", safe_get.text(value, "exact")) for name, value in headers.items()]
-    return found
+def _mirror(draft: Draft, analysis: Raw, path: str) -> list[dict[str, Any]]:
+    """The stage in which the new side gets copies of requests, if there is one; its soak is added by the caller."""
+    if analysis.get("mirror") is not True:
+        return []
+    weight = analysis.get("mirrorWeight")
+    if mirror := mirror_of(draft, 100 if weight is None else weight):
+        every = duration(safe_get.value(analysis, "interval")) or timedelta(minutes=1)
+        return [{"name": "mirror", "mirror": mirror, "soak": format_duration(max(every, timedelta(seconds=1)))}]
+    draft.left_out(f"{path}.mirror", "the kind of route cannot mirror, or not this share", "spec.stages")
+    return []
+
+
+def _testers(draft: Draft, analysis: Raw, path: str) -> list[dict[str, Any]]:
+    """A stage for each kind of testers: each adds its own to those before it. What cannot be told apart is left out."""
+    found = []
+    for i, each in enumerate(safe_get.items(analysis, "match")):
+        if match := match_of(draft, _headers(each)):
+            found.append(match)
+        else:
+            draft.left_out(f"{path}.match[{i}]", _MATCH, "spec.stages[0]")
+    names = ["testers"] if len(found) == 1 else [f"testers-{i + 1}" for i in range(len(found))]
+    return [{"name": name, "match": match} for name, match in zip(names, found, strict=True)]
+
+
+def _headers(raw: object) -> list[Told]:
+    """The headers of testers; one without a name where they are not all that counts."""
+    if [*safe_get.mapping(raw)] != ["headers"]:
+        return []
+    headers = safe_get.mapping(raw, "headers")
+    return [
+        Told(f"{name}", safe_get.text(value, "exact"), safe_get.text(value, "regex")) for name, value in headers.items()
+    ]
+
+
+def _add_sticky(draft: Draft, analysis: Raw, path: str) -> None:
+    affinity = safe_get.mapping(analysis, "sessionAffinity")
+    if not affinity:
+        return
+    if sticky := sticky_of(draft, affinity):
+        draft.spec["traffic"]["sticky"] = dict(sticky)
+        words = "it keeps users of the old side there too, so that they do not follow a higher weight"
+        draft.changed(f"{path}.sessionAffinity", words, "spec.traffic.sticky")
+    else:
+        words = "traffic.sticky keeps a user on a side for up to 168h, and this kind of route cannot"
+        draft.left_out(f"{path}.sessionAffinity", words, "spec.traffic")
 
 
 def _weights(draft: Draft, analysis: Raw, path: str) -> list[int]:
@@ -254,12 +296,15 @@ _HOOKS: Final = {
 }
 
 
-def _tell_threshold(draft: Draft, analysis: Raw, path: str, every: timedelta) -> None:
+def _forgive(draft: Draft, analysis: Raw, path: str, every: timedelta) -> None:
+    """Have guards trip after the time that so many failed checks take."""
     failures = min(max(safe_get.number(analysis, "threshold"), 0), 1000)
-    if failures > 1:
-        words = f"{failures} failed checks are forgiven in all; a guard trips at once, or when it is true for some time"
-        words += f": for: {format_duration(every * (failures - 1))} would be as long"
-        draft.changed(f"{path}.threshold", words, "spec.guards")
+    if failures > 1 and draft.spec["guards"]:
+        lasts = format_duration(every * (failures - 1))
+        for guard in draft.spec["guards"]:
+            guard["for"] = lasts
+        words = f"{failures} failed checks of all metrics end it; here a guard that is true without a break"
+        draft.changed(f"{path}.threshold", f"{words} for {lasts}, as long as these take", "spec.guards")
 
 
 # ---- the guards ------------------------------------------------------------------------------------------------------

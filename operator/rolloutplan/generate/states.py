@@ -18,10 +18,10 @@ of a run. Each decision is published as an Event on the plan, and is an entry of
 Where a run met a step that is undecided or refuted (`Held` for Undecided, Failed, MetricsUnavailable or Incident, or
 the end of a deadline), what follows is a choice: Persist, Adapt or Kill. Its decision has the evidence, and in `why` is
 the question with its answer: knowing this, would it be started today?
+"""
+_TABLE = """
+## The decisions
 
-```mermaid
-stateDiagram-v2
-    [*] --> Pending
 """
 _ORDER = """
 ## The rules, in the order in which they are evaluated
@@ -29,15 +29,31 @@ _ORDER = """
 The first rule that applies decides (`engine/decide.py`). The list of a rule that has rules of its own is below it.
 
 """
+_BACK_PHASES = {Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.INVALID}
 _BACK = {Target.WHERE_IT_WAS_HELD: "the phase before the hold", Target.STAYS: "stays"}
 
 
 def states() -> str:
     """The page, in Markdown with a Mermaid diagram. Always the same text for the same table."""
-    return "".join((_HEAD, *_arrows(), "```\n\n", *_rows(), _ORDER, *_order(RULES)))
+    return "".join((_HEAD, *_pictures(), _TABLE, *_rows(), _ORDER, *_order(RULES)))
 
 
-def _arrows() -> Iterator[str]:
+def _pictures() -> Iterator[str]:
+    """Every arrow in one of three pictures: in one picture they cross so often that nobody can follow them."""
+    arrows = dict.fromkeys(("The way forward", "Held, and on again", "The way back"), "")
+    for source, to, line in _arrows():
+        ends = {source, to}
+        title = (
+            "The way back" if ends & _BACK_PHASES else "Held, and on again" if Phase.HELD in ends else "The way forward"
+        )
+        arrows[title] += line
+    first = "    [*] --> Pending\n"
+    for title, lines in arrows.items():
+        yield f"\n## {title}\n\n```mermaid\nstateDiagram-v2\n{first}{lines}```\n"
+        first = "    direction LR\n"
+
+
+def _arrows() -> Iterator[tuple[Phase, Phase, str]]:
     """One arrow from a phase to another, with all the Events that lead there. What stays is no arrow."""
     steps = [
         (source, to, row.event_reason or row.rationale)
@@ -49,7 +65,7 @@ def _arrows() -> Iterator[str]:
     places = {phase: place for place, phase in enumerate(Phase)}
     steps.sort(key=lambda step: (places[step[0]], places[step[1]]))
     for (source, to), found in groupby(steps, key=lambda step: step[:2]):
-        yield f"    {source} --> {to}: {', '.join(dict.fromkeys(words for _, _, words in found))}\n"
+        yield source, to, f"    {source} --> {to}: {', '.join(dict.fromkeys(words for _, _, words in found))}\n"
 
 
 def _ends(row: Transition) -> frozenset[Phase]:

@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+DOCS := .venv-docs
 RUN := $(VENV)/bin/
 # How many processes share the tests out. Of three or more the last runs what needs no real parts; each of the others has
 # parts of its own, of about 2 GB. auto: as many of these as there are cores.
@@ -9,7 +10,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate image-check krew lock clean
+.PHONY: help demo test test-fast check docs bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate image-check krew lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +34,9 @@ check: $(VENV)/ready ## lint, format, types, floors of the house, generated file
 		tests/unit/test_generate_gitops.py \
 		tests/unit/test_generate_dashboard.py
 
+docs: $(DOCS)/ready ## the site of docs/, in dist/site
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 bench: $(VENV)/ready bed ## the figures, as tables
 	@$(RUN)python -m tests.bench
 
@@ -49,7 +53,7 @@ bench-model: $(VENV)/ready ## a million steps of the object that decides, under 
 bench-routers: $(VENV)/ready bed ## how soon a weight is in force with each kind of route, and what is lost (builds gateways)
 	@$(RUN)python -m tests.bench.routers
 
-ship-check: $(VENV)/ready bed ## what is handed over, tried part by part: rights granted and used, tests of chart, GitOps, docs, upgrade (ONLY=chart)
+ship-check: $(VENV)/ready $(DOCS)/ready bed ## what is handed over, tried part by part: rights granted and used, tests of chart, GitOps, docs, upgrade (ONLY=chart)
 	@$(RUN)python -m tests.ship $(ONLY)
 
 bed: $(VENV)/ready
@@ -79,11 +83,13 @@ lock: $(VENV)/ready ## choose the versions of all dependencies anew
 		--no-header --no-emit-index-url --upgrade -o requirements.lock
 	$(RUN)uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --upgrade -o requirements-dev.lock
+	$(RUN)uv pip compile -q --group docs --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --upgrade -o requirements-docs.lock
 	$(RUN)uv pip compile -q deploy/image/build.in -c requirements-dev.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url -o deploy/image/build.lock
 
 clean: ## remove what was set up here (the bed's binaries stay in their cache)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(DOCS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 $(VENV)/ready: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -92,4 +98,10 @@ $(VENV)/ready: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(RUN)python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(RUN)python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DOCS)/ready: requirements-docs.lock
+	@echo "setting up $(DOCS)"
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-docs.lock
 	@touch $@

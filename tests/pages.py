@@ -9,9 +9,12 @@ A comment in the line before a block says it; readers do not see it. A comment w
     <!-- bed: expect -->            the last block that was run has printed these lines, with others between them
     <!-- bed: $ hurry plan.yaml --> bash runs this command, unseen
     <!-- bed: load shop.example.com --> from here on requests come; each is to be answered well
-    <!-- lint: no -->               the YAML is of another kind of file, such as the values of a chart
+    <!-- lint: values -->           the YAML is values of our chart
+    <!-- lint: kind HTTPRoute -->   the YAML is a part of this built-in kind of route
+    <!-- lint: no -->               the YAML is of other software, and has to be YAML
 
-Without a comment, YAML is checked by `rolloutplan lint`, PromQL is read, and nothing else is done.
+Without a comment, YAML is checked by `rolloutplan lint`, PromQL and JSON are read, and the commands for a shell have to
+be such that the programs would take them. A line `--8<-- "path"` stands for a file of the repository, as in the site.
 """
 
 import re
@@ -23,11 +26,12 @@ from pathlib import Path
 
 from tests.shop import ROOT
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 _MARK = re.compile(r"\s*<!-- (bed|lint): (\S+) ?(.*?) -->\s*")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`[^`]*`")
 _FENCE = re.compile(r"\s*(`{3,})(\w*)")
+_SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 _TIME = re.compile(r"(\d+(d|h|m|s|ms))+")
 """A time in what a command prints, such as the age of an object: it is another one each time."""
 
@@ -62,7 +66,7 @@ def blocks(page: Path) -> Iterator[Block]:
                     break
                 inside.append(text)
             said = (mark[2], mark[3]) if mark else ("", "")
-            yield Block(page, number, language, textwrap.dedent("\n".join(inside)) + "\n", *said)
+            yield Block(page, number, language, _included(textwrap.dedent("\n".join(inside))) + "\n", *said)
             mark = None
             continue
         if mark and line.strip():
@@ -71,6 +75,11 @@ def blocks(page: Path) -> Iterator[Block]:
         if mark and mark[2] in ("$", "load"):
             yield Block(page, number, "sh", mark[3], mark[2], mark[3])
             mark = None
+
+
+def _included(text: str) -> str:
+    """A block with the files in it that it names, as the site has them."""
+    return _SNIPPET.sub(lambda named: (ROOT / named[1]).read_text().rstrip("\n"), text)
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:

@@ -69,7 +69,7 @@ class Reader:
                 assert not absent, f"{block}: not printed: {absent}, in:\n{self._printed}"
             case "load":
                 self.loads[block.argument] = self._bed.load(block.argument, rate=50)
-            case "" | "no":
+            case "" | "no" | "values" | "kind":
                 pass
             case _:
                 raise AssertionError(f"{block}: {block.action} is nothing that a test can do")

@@ -13,7 +13,7 @@ import pytest
 PARTS: Final[Mapping[str, Sequence[str]]] = {
     "chart": ["tests/e2e/test_chart.py"],
     "gitops": ["tests/unit/test_generate_gitops.py", "tests/unit/test_gitops_scripts.py"],
-    "docs": ["tests/unit/test_docs.py", "tests/unit/test_pages.py", "tests/e2e/test_pages.py"],
+    "docs": ["tests/ship/site.py", "tests/unit/test_docs.py", "tests/unit/test_pages.py", "tests/e2e/test_pages.py"],
     "package": ["tests/unit/test_packaging.py"],
     "upgrade": ["tests/ship/upgrade.py", "tests/e2e/test_previous_version.py"],
     "conversions": ["tests/ship/conversions.py"],

@@ -134,12 +134,3 @@ def test_the_script_of_the_examples_holds(
     _, command, file, *options = shlex.split(line)
     assert command == "rehearse"
     assert shown(capsys, [file], *options)[0] == 0
-
-
-def test_the_page_shows_what_it_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(EXAMPLES.parent)
-    page = (EXAMPLES.parent / "docs" / "tools.md").read_text()
-    command, *printed = page[page.index("$ rolloutplan rehearse ") :].partition("```")[0].splitlines()
-    code, out, _ = shown(capsys, [], *shlex.split(command)[3:])
-    assert code == 0
-    assert {*printed} - {"..."} <= {line.rstrip() for line in out.splitlines()}

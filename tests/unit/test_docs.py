@@ -62,3 +62,11 @@ def test_commands_name_the_namespace_first_as_on_the_screens() -> None:
     """Half of a command that was cut must not name a plan."""
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.yaml")]
     assert {found[0] for each in pages for found in NAMESPACE_LAST.finditer(each.read_text())} == set()
+
+
+def test_the_cookbook_has_every_example() -> None:
+    shown = page("docs/cookbook.md") + page("docs/cookbook-routers.md")
+    files = [
+        file for folder in ("examples", "examples/routers") for file in (ROOT / folder).iterdir() if file.is_file()
+    ]
+    assert {file for file in files if f'--8<-- "{file.relative_to(ROOT)}"' not in shown} == set()

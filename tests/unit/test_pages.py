@@ -1,6 +1,7 @@
-"""What the pages show: each block of YAML is as good as a file, and each link leads somewhere."""
+"""What the pages show: each block is as good as a file or a command, and each link leads somewhere."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,27 @@ from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cli.main import main
 from rolloutplan.tools.promql.parse import parse_bounded
 from tests.bed import tools
-from tests.pages import PAGES, Block, anchors, blocks, links, missing
+from tests.commands import ENTRIES, calls, refused, shell, unknown
+from tests.pages import PAGES, Block, anchors, blocks, links, missing, prose
 from tests.shop import ROOT, job
 
 Json = dict[str, Any]
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-YAML = [block for block in BLOCKS if block.language == "yaml" and block.action != "no"]
+YAML = [block for block in BLOCKS if block.language == "yaml"]
+SHELL = [block for block in BLOCKS if block.language in ("sh", "console") and block.action != "load"]
+SCREENS = [block for block in BLOCKS if block.language == "console"]
+SENTENCES = {
+    page: re.findall(r"`((?:kubectl )?rolloutplan [a-z][^`]*)`", " ".join(line for _, line in prose(page)))
+    for page in PAGES
+}
+"""Commands in the sentences of a page: often without what they are about."""
+OFFLINE = {"judge", "rehearse", "simulate"}
+"""Commands whose screens can be made again without a cluster."""
 API = "rolloutplan.dev/v1alpha1"
 GUARD = {"name": "a-guard-of-the-test", "alert": {"matchers": 'severity="page",service="$service"'}}
 """An alert may be about anything, so a plan with one looks for everything at 100 %."""
+KINDS = ROOT / "operator/rolloutplan/api/route_kinds"
 FIELDS = {field.alias or name for name, field in PlanSpec.model_fields.items()}
 JOB = {"template": {"spec": {**job()["template"]["spec"]}}}
 """What stands for a Job of which a page shows a part."""
@@ -58,7 +70,25 @@ def filled(part: Any) -> Any:
     }
 
 
+def test_each_block_is_of_a_language_that_is_checked() -> None:
+    """A picture is drawn by the code; a text is what was printed, or a list of files."""
+    checked = {"yaml", "promql", "sh", "console", "json", "csv"}
+    assert {block.language for block in BLOCKS} <= checked | {"mermaid", "text"}
+
+
 @pytest.mark.parametrize("block", YAML, ids=str)
+def test_yaml_on_a_page_can_be_read(block: Block) -> None:
+    assert all(isinstance(each, dict | list) for each in yaml.safe_load_all(block.text))
+
+
+@pytest.mark.parametrize("block", [block for block in YAML if block.action == "kind"], ids=str)
+def test_a_kind_of_route_on_a_page_is_the_one_that_is_built_in(block: Block) -> None:
+    said = yaml.safe_load(block.text)
+    built_in = yaml.safe_load((KINDS / f"{block.argument}.yaml").read_text())
+    assert said.items() <= built_in.items()
+
+
+@pytest.mark.parametrize("block", [block for block in YAML if block.action in ("", "file")], ids=str)
 def test_yaml_on_a_page_would_be_taken(block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     objects = [filled(whole(each)) for each in yaml.safe_load_all(block.text)]
     if not any(each["apiVersion"] == API for each in objects):
@@ -74,6 +104,53 @@ def test_yaml_on_a_page_would_be_taken(block: Block, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "promql"], ids=str)
 def test_promql_on_a_page_can_be_read(block: Block) -> None:
     parse_bounded(block.text)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=str)
+def test_json_on_a_page_can_be_read(block: Block) -> None:
+    """It may be a part of an object."""
+    json.loads(f"{{{block.text}}}" if block.text.startswith('"') else block.text)
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_a_shell_and_the_programs_would_take_what_a_page_has_typed(block: Block) -> None:
+    subprocess.run(["bash", "-n"], input=shell(block), text=True, check=True)
+    for words in calls(shell(block)):
+        program, *rest = words
+        if ours := _ours(words):
+            assert not refused(ours), words
+        elif program == "kubectl" and block.action == "" and rest[0] != "krew":  # a plug-in, and what is run anyway
+            assert not unknown(words, tools.script("kubectl")), words
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if SENTENCES[page]], ids=lambda page: page.name)
+def test_commands_in_sentences_exist_with_their_flags(page: Path) -> None:
+    for said in SENTENCES[page]:
+        ours = _ours(next(calls(said)))
+        assert ours[1] in ENTRIES, said
+        assert not unknown(ours), said
+
+
+def _ours(words: list[str]) -> list[str]:
+    """A call of `rolloutplan`, also where kubectl makes it; nothing of any other."""
+    words = words[1:] if words[:2] == ["kubectl", "rolloutplan"] else words
+    return words if Path(words[0]).name == "rolloutplan" else []
+
+
+@pytest.mark.parametrize("block", SCREENS, ids=str)
+def test_a_screen_on_a_page_is_what_is_printed(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    for file in (each for each in blocks(block.page) if each.action == "file"):
+        Path(file.argument).write_text(file.text)
+    called, _, printed = block.text.partition("\n")
+    words = next(calls(called.removeprefix("$ ")))
+    if words[1] in OFFLINE:
+        assert main(words[1:]) == 0
+        assert missing(printed, capsys.readouterr().out) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -148,3 +225,33 @@ def test_each_commit_of_the_kustomize_sample_is_good(
     made = tmp_path / "made.yaml"
     made.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert main(["lint", "--strict", str(made)]) == 0, capsys.readouterr().out
+
+
+# ---- calls that are taken apart --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a b # c\nd", [["a", "b"], ["d"]]),
+        ("a 'b > c' \\\n  d | e", [["a", "b > c", "d"], ["e"]]),
+        ("a > b 2> c d; X=1 e", [["a", "d"], ["e"]]),
+        ('while a; do b "$c"; done < d', [["a"], ["b", "name"]]),
+        ("a -f - <<EOF\nb: c\nEOF\nd", [["a", "-f", "-"], ["d"]]),
+    ],
+)
+def test_a_text_for_a_shell_as_calls(text: str, expected: list[list[str]]) -> None:
+    assert list(calls(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        ("rolloutplan wait -n shop checkout-v2 --timeout 4h", ""),
+        ("rolloutplan wate", "there is no command wate"),
+        ("rolloutplan wait -n shop checkout-v2 --timout 4h", "No such option"),
+        ("rolloutplan wait -n shop checkout-v2 --timeout soon", "Invalid value"),
+    ],
+)
+def test_a_call_is_read_as_the_command_line_reads_it(call: str, problem: str) -> None:
+    assert refused(next(calls(call))).startswith(problem)

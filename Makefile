@@ -10,7 +10,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check docs bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate image-check krew lock clean
+.PHONY: help demo test test-fast check docs bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate image-check release krew lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ generate: $(VENV)/ready ## write the CRDs, the pages of docs/ and the dashboard 
 	$(RUN)rolloutplan gitops deploy/gitops
 	$(RUN)rolloutplan dashboard deploy/grafana/rolloutplan.json
 
+release: $(VENV)/ready ## wheel, sdist, chart, SBOM, licences, provenance, checksums of the commit, in dist/ (REGISTRY=example.org/team)
+	@$(RUN)python -m deploy.release.make '$(REGISTRY)'
+
 krew: $(VENV)/ready ## the kubectl plugin for krew, in dist/krew (URL=https://... where it is going to be published)
 	@$(RUN)python deploy/krew/package.py $(URL)
 
@@ -87,6 +90,8 @@ lock: $(VENV)/ready ## choose the versions of all dependencies anew
 		--no-header --no-annotate --no-emit-index-url --upgrade -o requirements-docs.lock
 	$(RUN)uv pip compile -q deploy/image/build.in -c requirements-dev.lock --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url -o deploy/image/build.lock
+	$(RUN)uv pip compile -q --group release --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --upgrade -o requirements-release.lock
 
 clean: ## remove what was set up here (the bed's binaries stay in their cache)
 	rm -rf $(VENV) $(DOCS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

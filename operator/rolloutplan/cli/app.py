@@ -59,6 +59,7 @@ COMMANDS: Final[Sequence[Entry]] = (
     ),
     Entry("undo", _PLANS, "print a kubectl command that restores the old weights without the operator", "checkout-v2"),
     Entry("uninstall", _PLANS, "check what an uninstall of the operator would leave", "--check"),
+    Entry("version", _PLANS, "show the versions of client, operator and CRDs", "-o json", "views.version:version"),
     Entry("operator", _HIDDEN, "run the operator (KUBECONFIG, else in-cluster)", "--namespace shop", "serve:serve"),
     Entry("crds", _HIDDEN, "write the custom resource definitions", "deploy/crds", "pages:crds"),
     Entry("reference", _HIDDEN, "write the field reference, in Markdown", "docs/reference.md", "pages:reference"),

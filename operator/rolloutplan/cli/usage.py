@@ -46,7 +46,6 @@ INSTEAD: Final[Mapping[str, str]] = {
     **dict.fromkeys(("dry-run", "preview"), "diff shows what applying files would change"),
     **dict.fromkeys(("continue", "unpause"), "resume goes on after a pause"),
     **dict.fromkeys(("apply", "create", "start", "run"), "`kubectl apply -f plan.yaml` starts a plan"),
-    "version": "write --version",
 }
 """What people look for under a name that no command has."""
 

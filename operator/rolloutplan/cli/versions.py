@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.cluster.client import Api, ApiError
-from rolloutplan.cluster.paths import PLAN_GROUP, PLAN_VERSION
+from rolloutplan.cluster.paths import PLAN_GROUP, PLAN_VERSION, PLANS
 from rolloutplan.generate.crd import crds
 
 _SERVED: Final = f"/openapi/v3/apis/{PLAN_GROUP}/{PLAN_VERSION}"
 """What the API server says of its fields, to everybody who may log in."""
 _MISSING: Final = "the cluster does not serve RolloutPlans: apply the CRDs (deploy/crds, or crds.install of the chart)"
+_PREFIX: Final = f"{'.'.join(reversed(PLAN_GROUP.split('.')))}.{PLAN_VERSION}."
 _NAMED: Final = 3
 """Fields that are named; the rest is counted."""
 
@@ -45,15 +46,31 @@ async def crds_lack(api: Api) -> tuple[str, bool]:
 
 async def _served(api: Api) -> Mapping[str, Any]:
     """The schema of RolloutPlan in the cluster; empty where it has none. Raises ApiError."""
-    said = await api.get(_SERVED)
-    return safe_get.mapping(said, "components", "schemas", "dev.rolloutplan.v1alpha1.RolloutPlan")
+    return safe_get.mapping(await served_kinds(api), "RolloutPlan")
+
+
+async def served_kinds(api: Api) -> Mapping[str, Any]:
+    """The schemas that the API server serves, by kind. Raises ApiError: 404 where it has none of our version."""
+    schemas = safe_get.mapping(await api.get(_SERVED), "components", "schemas")
+    kinds = ((name.removeprefix(_PREFIX), schema) for name, schema in schemas.items() if name.startswith(_PREFIX))
+    return {kind: schema for kind, schema in kinds if not kind.endswith("List")}
 
 
 @cache
+def own_kinds() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """The kinds of this program with their schemas, by the names of their CRDs."""
+    found = {}
+    for crd in crds().values():
+        (version,) = crd["spec"]["versions"]
+        schema = safe_get.mapping(version, "schema", "openAPIV3Schema")
+        found[crd["metadata"]["name"]] = crd["spec"]["names"]["kind"], schema
+    return found
+
+
 def own_schema() -> Mapping[str, Any]:
     """The schema of RolloutPlan in this program."""
-    (version,) = crds()[f"{PLAN_GROUP}_rolloutplans.yaml"]["spec"]["versions"]
-    return safe_get.mapping(version, "schema", "openAPIV3Schema")
+    _, schema = own_kinds()[PLANS.resource]
+    return schema
 
 
 def difference(served: Mapping[str, Any], own: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ image-check: $(VENV)/ready bed ## the steps of the Containerfile without a conta
 	@$(RUN)python -m deploy.image.check
 
 lock: $(VENV)/ready ## choose the versions of all dependencies anew
-	$(RUN)uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	$(RUN)uv pip compile -q pyproject.toml --extra traces --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --upgrade -o requirements.lock
 	$(RUN)uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --upgrade -o requirements-dev.lock

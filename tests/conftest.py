@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests import picks
 from tests.bed import Bed, UnusableError, extras, netns, tools
+from tests.receiver import Receiver
 from tests.sharing import Sharing, in_order
 from tests.shop import Operator, Shop, install
 
@@ -105,9 +106,16 @@ def bed(pytestconfig: pytest.Config) -> Iterator[Bed]:
 
 
 @pytest.fixture(scope="session")
-def shared_operator(bed: Bed) -> Iterator[Operator]:
+def traced() -> Iterator[Receiver]:
+    """The receiver of OTLP to which operators send their traces."""
+    with Receiver().serving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def shared_operator(bed: Bed, traced: Receiver) -> Iterator[Operator]:
     """One operator that serves everything; `running` starts it."""
-    operator = Operator(bed)
+    operator = Operator(bed, options=[f"--traces={traced.url}"])
     yield operator
     operator.process.kill()
 

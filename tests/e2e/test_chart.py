@@ -205,6 +205,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "admission": {"approvers": ["release managers"]},
         "sourceHosts": ["prometheus.monitoring:9090", "*.example.com"],
         "notifiers": {"hosts": ["hooks.example.com"]},
+        "traces": {"endpoint": "http://otel.monitoring:4318", "headers": {"name": "otlp", "key": "headers"}},
         "records": {"kept": 7, "maxAge": "720h"},
         "credentials": [
             {"name": "token", "secret": {"name": "prometheus", "key": "the-token"}},
@@ -260,7 +261,10 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "--source-hosts=prometheus.monitoring:9090",
         "--source-hosts=*.example.com",
         "--notifier-hosts=hooks.example.com",
+        "--traces=http://otel.monitoring:4318",
     ]
+    headers = {"secretKeyRef": {"name": "otlp", "key": "headers"}}
+    assert {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": headers} in container["env"]
     (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
     assert mount == {"name": volume["name"], "mountPath": str(CREDENTIALS), "readOnly": True}
     assert volume["projected"]["sources"] == [
@@ -297,6 +301,7 @@ def test_nothing_is_lent_by_default_and_no_plan_is_served_beside_the_operator(be
     arguments = one(made, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert f"--exclude-namespace={NAMESPACE}" in arguments
     assert not {"--jobs", "--scaling", "--authenticated-commands"} & {*arguments}
+    assert not any(argument.startswith("--traces") for argument in arguments)
     lent = {"jobs.batch", "deployments.apps/scale", "serviceaccounts", "events"}
     assert not {resource for _, resource in rights_in(made, "ClusterRole", "Role")} & lent
     refusing = [m["metadata"]["name"] for m in made if m.get("spec", {}).get("failurePolicy") == "Fail"]

@@ -1,12 +1,14 @@
 """Two replicas: one leads, the other is ready to, and none writes after it has lost the Lease."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests import otlp
 from tests.bed import Bed
 from tests.bed.processes import until
+from tests.receiver import Receiver
 from tests.shop import Operator, Shop
 
 NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
@@ -14,10 +16,11 @@ SLOW_STAGES = [{"weights": ["25%", "100%"], "soak": "10m"}]
 
 
 @pytest.fixture
-def second(bed: Bed, running: Operator) -> Iterator[Operator]:
+def second(bed: Bed, running: Operator, traced: Receiver) -> Iterator[Operator]:
     """A replica beside the one that leads already."""
     until(running.leads, 20, "the first leader")
-    with Operator(bed, port=8812, name="second", options=["--identity=second"]) as operator:
+    options = ["--identity=second", f"--traces={traced.url}"]
+    with Operator(bed, port=8812, name="second", options=options) as operator:
         yield operator
 
 
@@ -25,10 +28,12 @@ def says(operator: Operator, event: str) -> bool:
     return any(line["event"] == event for line in operator.log())
 
 
-def test_one_acts_and_the_other_takes_over(shop: Shop, running: Operator, second: Operator) -> None:
+def test_one_acts_and_the_other_takes_over(
+    shop: Shop, running: Operator, second: Operator, traced: Receiver, record_property: Callable[[str, object], None]
+) -> None:
     shop.open()
     assert not second.leads()
-    shop.start(stages=SLOW_STAGES, guards=[NEVER])
+    shop.start(stages=[{"weight": "10%", "soak": "1s"}, *SLOW_STAGES], guards=[NEVER])
     soaking = shop.until("Judging/w25")
     running.process.kill()
     try:
@@ -38,6 +43,14 @@ def test_one_acts_and_the_other_takes_over(shop: Shop, running: Operator, second
         assert (status["phase"], status["stage"]["soakUntil"]) == ("Judging", soaking["stage"]["soakUntil"])
         shop.say("abort t1")
         shop.until("RolledBack", timeout=5)
+        until(lambda: otlp.trace_of(traced, shop.namespace), 10, "the end of the trace")
+        spans = otlp.tree(traced, otlp.trace_of(traced, shop.namespace))
+        assert spans == {
+            "stage w10": ["StageStarted", "WeightShifted", "StageProved"],
+            "stage w25": ["StageStarted", "WeightShifted", "RollbackStarted"],
+            "run": ["Started", "NewSideReady", "RolledBack"],
+        }, "one tree, of which each leader sent a part"
+        record_property("spans of a run with two leaders, in one tree", len(spans))
     finally:
         running.process.start()
     assert not running.leads(), "a Lease that is held is waited for"

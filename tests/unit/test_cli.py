@@ -427,6 +427,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 "--source-hosts=c:1",
                 "--notifier-hosts=hooks.example",
                 "--credentials-dir=/d",
+                "--traces=http://otel:4318",
             ],
             Options(
                 ("a", "b"),
@@ -440,6 +441,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 source_hosts=SourceHosts.read(["a", "*.b", "c:1"]),
                 notifier_hosts=SourceHosts.read(["hooks.example"]),
                 credentials=Path("/d"),
+                traces="http://otel:4318/v1/traces",
             ),
         ),
     ],

@@ -25,6 +25,7 @@ from rolloutplan.loop.record_pruning import Retention
 from rolloutplan.metrics.access import CREDENTIALS, SourceHosts
 from rolloutplan.metrics.ceilings import USUAL, Ceilings
 from rolloutplan.telemetry.logs import set_up
+from rolloutplan.telemetry.spans import can_be_sent, receiver
 
 SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 """The cluster's own: whoever may write plans there would get a part in the cluster itself."""
@@ -180,6 +181,15 @@ def serve(
             help=f"where the credential files of metric sources and notifiers are (default: {CREDENTIALS})",
         ),
     ] = CREDENTIALS,
+    traces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            parser=reads(receiver),
+            help="send each run as a trace to this OTLP/HTTP receiver, as http://collector.monitoring:4318"
+            " (default: nowhere)",
+        ),
+    ] = None,
 ) -> int:
     """Without --jobs and --scaling, plans may move weights and nothing else."""
     hosts: dict[str, SourceHosts] = {}
@@ -188,6 +198,8 @@ def serve(
             hosts[option] = SourceHosts.read(host for each in given or () for host in each.split(",") if host)
         except ValueError as error:
             return fail(f"{option}: {error}", 2)
+    if traces and not can_be_sent():
+        return fail("--traces: OpenTelemetry is not installed: pip install 'rolloutplan[traces]'", 2)
     set_up(log_level)
     options = Options(
         namespaces=tuple(namespace or ()),
@@ -213,6 +225,7 @@ def serve(
         notifier_hosts=hosts["--notifier-hosts"],
         records=Retention(records_kept, records_max_age),
         credentials=credentials_dir,
+        traces=traces or "",
     )
     try:
         asyncio.run(run(options, compared))

@@ -237,6 +237,11 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             ],
         ),
         Panel(
+            "Spans",
+            "Of runs, for the receiver of traces: sent, lost.",
+            [Query(f"sum by (result) {_grown('rolloutplan_spans_total', '$__rate_interval')}", "{{result}}")],
+        ),
+        Panel(
             "Size of the plans",
             "Bytes of the specs that are read.",
             [Query("max(rolloutplan_plans_bytes)")],

@@ -39,6 +39,7 @@ from rolloutplan.loop.watch import Watch
 from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.notifications import Notifications
+from rolloutplan.publish.traces import Send
 from rolloutplan.telemetry.health import metrics_page, probes
 from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.telemetry.port import Port, raise_file_limit
@@ -183,7 +184,26 @@ async def _reconciler(api: Api, metrics: Metrics, options: Options, closing: Asy
         loading=True,
     )
     notifications = Notifications(tells, metrics.count_notification)
-    return Reconciler(api, store, sources, metrics, instance=options.identity, notifications=notifications)
+    return Reconciler(
+        api,
+        store,
+        sources,
+        metrics,
+        instance=options.identity,
+        notifications=notifications,
+        send_spans=_span_sender(metrics, options, closing),
+    )
+
+
+def _span_sender(metrics: Metrics, options: Options, closing: AsyncExitStack) -> Send | None:
+    """What sends spans; None where no receiver of traces is named."""
+    if not options.traces:
+        return None
+    from rolloutplan.telemetry.traces import Traces  # noqa: PLC0415 - it needs an extra of the package
+
+    traces = Traces(options.traces, metrics.count_spans, instance=options.identity)
+    closing.callback(traces.close)
+    return traces.send
 
 
 def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> tuple[EndpointWatch, RouteWatch]:

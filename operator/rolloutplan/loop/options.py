@@ -42,3 +42,5 @@ class Options:
     """Which records of runs are kept."""
     credentials: Path = CREDENTIALS
     """The directory of the credential files that metric sources and notifiers name."""
+    traces: str = ""
+    """The OTLP/HTTP endpoint to which runs are sent as traces; empty: nowhere."""

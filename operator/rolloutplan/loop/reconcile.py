@@ -41,6 +41,7 @@ from rolloutplan.publish.events import EventSink
 from rolloutplan.publish.notifications import Notifications
 from rolloutplan.publish.object_events import ObjectEventSink
 from rolloutplan.publish.records import RecordSink
+from rolloutplan.publish.traces import Send, TraceSink
 from rolloutplan.telemetry.metrics import Metrics
 
 CLAIMED_A_SECOND: Final = 100
@@ -74,16 +75,22 @@ class Reconciler:
         *,
         instance: str,
         notifications: Notifications | None = None,
+        send_spans: Send | None = None,
     ) -> None:
+        """Runs are sent as traces where `send_spans` is given."""
         self.store = store
         self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
         self._api, self._sources, self._metrics, self._journal = api, sources, metrics, Journal(metrics)
         self._limiter = RequestLimiter()
-        sinks: tuple[DecisionSink, ...] = (
+        sinks: list[DecisionSink] = [
             EventSink(self.client(Priority.EVENTS), instance=instance),
             RecordSink(self.client(Priority.ROLLOUT_RECORDS), ended=self._ended, written=metrics.changes.count),
             ObjectEventSink(self.client(Priority.OBJECT_EVENTS), instance=instance),
-        )
+        ]
+        if send_spans is not None:
+            sinks.append(
+                TraceSink(self.client(Priority.ROLLOUT_RECORDS), send_spans, partial(metrics.count_spans, "lost", 1))
+            )
         self._sinks = {sink.name: sink for sink in sinks}
         self.notifications = notifications or Notifications(NOWHERE)
         store.sinks = tuple(view_of(sink) for sink in self._sinks.values())

@@ -28,6 +28,10 @@ class DecisionSink(Protocol):
     keeps: timedelta | None
     """A decision that is older than this is not published any more; None: each one is, however late."""
 
+    own_status: bool
+    """Whether its troubles are told elsewhere than in the plan's status, and the last cursor of a run is written: the
+    receiver does not know what it got."""
+
     async def publish(self, snapshot: Snapshot, decision: Decision, *, recorded: bool = True) -> None:
         """Publish one decision of a plan; the snapshot has its newest known status, and what the decision is about.
 
@@ -42,4 +46,4 @@ class DecisionSink(Protocol):
 
 def view_of(sink: DecisionSink) -> SinkView:
     """The sink as `PlanRun` knows it."""
-    return SinkView(sink.name, sink.keeps)
+    return SinkView(sink.name, sink.keeps, own_status=sink.own_status)

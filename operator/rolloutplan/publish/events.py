@@ -35,6 +35,7 @@ class EventSink:
 
     name = "events"
     keeps: timedelta | None = KEPT
+    own_status = False
 
     def __init__(self, api: ResourceClient, *, instance: str) -> None:
         self._api, self._instance = api, instance

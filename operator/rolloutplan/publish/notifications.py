@@ -121,6 +121,8 @@ class Notifications:
 class NotificationSink:
     """Sends the decisions of one plan after the other to one webhook."""
 
+    own_status = True
+
     def __init__(self, shared: Notifications, notifier: NotifierObject, tally: Tally) -> None:
         self.name = notifier.sink
         self.keeps: timedelta | None = notifier.spec.give_up_after if notifier.spec else None

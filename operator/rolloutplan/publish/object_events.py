@@ -29,6 +29,7 @@ class ObjectEventSink:
 
     name = "objects"
     keeps: timedelta | None = KEPT
+    own_status = False
 
     def __init__(self, api: ResourceClient, *, instance: str) -> None:
         self._api, self._instance = api, instance

@@ -51,6 +51,7 @@ class RecordSink:
 
     name = RECORDS
     keeps: timedelta | None = None
+    own_status = False
 
     def __init__(
         self,

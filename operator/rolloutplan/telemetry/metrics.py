@@ -130,6 +130,9 @@ class Metrics:
         """The notifiers that exist."""
         self._notified: set[str] = set()
         """The notifiers that have series."""
+        self._spans = Counter(
+            "rolloutplan_spans", "Spans of runs for the receiver of traces: sent, lost.", ("result",), registry=registry
+        )
         self._leader = Gauge("rolloutplan_leader", "Whether this replica leads.", registry=registry)
         self._epoch = Gauge(
             "rolloutplan_epoch", "The epoch in which this replica leads, or led last.", registry=registry
@@ -140,6 +143,8 @@ class Metrics:
         ProcessCollector(registry=registry)
         for verdict in ("Proved", "Refuted", "Tripped", "Clear", "Undecided"):
             self._verdicts.labels(verdict)
+        for result in ("sent", "lost"):
+            self._spans.labels(result)
 
     def set_plan_counter(
         self,
@@ -168,6 +173,10 @@ class Metrics:
         label = OTHER if notifier not in self._notifiers or is_one_more else notifier
         self._notified.add(label)
         self._notifications.labels(label, result).inc()
+
+    def count_spans(self, result: str, number: int) -> None:
+        """Count spans that were sent, or lost."""
+        self._spans.labels(result).inc(number)
 
     def keep_sources(self, sources: Collection[str]) -> None:
         """Drop the series of all metric sources but these, named as in `count_source_request`."""

@@ -1,10 +1,12 @@
 """A plan shifts real traffic on real parts, and puts it back."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests import otlp
 from tests.bed import Stopwatch, netns, objects, prometheus
 from tests.bed.processes import until
 from tests.receiver import Receiver
@@ -54,7 +56,7 @@ def test_a_healthy_new_side_gets_all_traffic_step_by_step(shop: Shop) -> None:
 
 
 def test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same(
-    shop: Shop, running: Operator, tmp_path: Path
+    shop: Shop, running: Operator, tmp_path: Path, traced: Receiver, record_property: Callable[[str, object], None]
 ) -> None:
     shop.open()
     with Receiver().serving(netns.ADDRESS) as receiver:
@@ -63,7 +65,12 @@ def test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same
         decisions, uid = shop.status()["decisions"], shop.stored()["metadata"]["uid"]
         until(lambda: len(receiver.keys(uid)) >= len(decisions), 30, "the last notification")
         assert receiver.told(uid) == decisions, "the webhook gets what status, Events and record tell"
-        _the_dashboard_shows_it(shop, running, tmp_path)
+        record_property("queries of the dashboard that answered", _the_dashboard_shows_it(shop, running, tmp_path))
+    until(lambda: otlp.trace_of(traced, shop.namespace), 10, "the end of the trace")
+    spans = otlp.tree(traced, otlp.trace_of(traced, shop.namespace))
+    assert spans.keys() == {"stage w25", "run"}
+    assert sorted(each for events in spans.values() for each in events) == sorted(shop.reasons())
+    record_property("spans of a run that was rolled back, received", len(spans))
 
 
 def _errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
@@ -117,8 +124,11 @@ EMPTY = {"Lead time", "Limits met", "API requests refused", "Places taken", "Pla
 """Panels of what such a run need not have."""
 
 
-def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> None:
-    """Each query of the dashboard, asked of a Prometheus that scrapes the operator, answers with data of this run."""
+def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> str:
+    """Each query of the dashboard, asked of a Prometheus that scrapes the operator, answers with data of this run.
+
+    Returns how many did, and of which panels the queries are empty.
+    """
     job = {"job_name": "operator", "scrape_interval": "2s", "scrape_timeout": "2s", "honor_labels": True}
     target = {"static_configs": [{"targets": [urlsplit(running.metrics).netloc]}]}
     port = 9794
@@ -132,13 +142,15 @@ def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> None
             query = query.replace(variable, value)
         return prometheus.series(query, url)
 
+    asked = [(panel["title"], each["expr"]) for panel in board["panels"] for each in panel.get("targets", ())]
+    wanted = [(title, query) for title, query in asked if title not in EMPTY]
     server.start()
     try:
-        for panel in board["panels"]:
-            for asked in panel.get("targets", ()) if panel["title"] not in EMPTY else ():
-                until(lambda query=asked["expr"]: answers(query), 60, f"{panel['title']}: {asked['expr']}", every=0.2)  # type: ignore[misc]
+        for title, query in wanted:
+            until(lambda query=query: answers(query), 60, f"{title}: {query}", every=0.2)  # type: ignore[misc]
     finally:
         server.kill()
+    return f"{len(wanted)} of {len(asked)}; not of such a run: {', '.join(sorted(EMPTY))}"
 
 
 def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backends_alone(

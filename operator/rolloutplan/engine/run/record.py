@@ -73,6 +73,16 @@ _STAGE_ENDS: Final[Mapping[str, str]] = {
 """How the stage ends that is under way when such a decision is taken."""
 
 
+def ends_stage(decision: Decision) -> bool:
+    """Whether the stage that is under way, if there is one, ends with a decision."""
+    return decision.reason in _STAGE_ENDS
+
+
+def ends_run(decision: Decision) -> bool:
+    """Whether a run ends with a decision."""
+    return (decision.kind, decision.reason) in _ENDS
+
+
 def is_recorded(decision: Decision) -> bool:
     """Whether a decision belongs to a record: there is no run before the first, but for one whose status was lost."""
     return decision.run > 0 or decision.kind is Kind.ROLLBACK
@@ -86,7 +96,7 @@ def opens(snapshot: Snapshot, decision: Decision) -> bool:
     status = snapshot.status
     under_way = status.run == decision.run and status.phase in RUNNING
     later = (each for each in status.decisions if (each.run, each.seq >= decision.seq) == (decision.run, True))
-    return decision.reason in BEGINS or under_way or any((each.kind, each.reason) in _ENDS for each in later)
+    return decision.reason in BEGINS or under_way or any(map(ends_run, later))
 
 
 def updated(record: RolloutRecord | None, snapshot: Snapshot, decision: Decision) -> RolloutRecord:

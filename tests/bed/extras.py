@@ -5,7 +5,7 @@ A test names those that it needs by the mark `extras`; they are made before the 
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -30,10 +30,12 @@ class Extra:
     """Where in the project they are."""
     kinds: Sequence[str] = ()
     """Those of them that are wanted; all, if none is named."""
+    tags: str = field(default="", repr=False)
+    """Tags of the build."""
 
     @property
     def folder(self) -> Path:
-        return tools.version_folder(f"{self.module}-", repr(self), [self.module])
+        return tools.version_folder(f"{self.module}-", repr(self) + self.tags, [self.module])
 
 
 EXTRAS = {
@@ -61,6 +63,9 @@ EXTRAS = {
         "traefik",
         source="github.com/traefik/traefik/v3",
         files=["docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"],
+    ),
+    "promtool": Extra(
+        "promtool", package="github.com/prometheus/prometheus/cmd/promtool", tags="remove_all_sd,enable_kubernetes_sd"
     ),
     "tcproutes": Extra(
         "gateway-api",
@@ -111,7 +116,7 @@ def ensure(names: Iterable[str], progress: Progress = lambda line: None) -> None
         extra = EXTRAS[name]
         recipes: dict[str, Recipe] = {}
         if extra.package:
-            recipes[name] = tools.builder(Build(name, extra.module, extra.package))
+            recipes[name] = tools.builder(Build(name, extra.module, extra.package, tags=extra.tags))
         if extra.files:
             recipes["crds"] = partial(_copy_crds, extra)
         tools.make({part: (extra.folder / part, recipe) for part, recipe in recipes.items()}, progress)

@@ -10,10 +10,21 @@ from typing import Final
 
 import pytest
 
+_TOLD: Final = "test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same"
 PARTS: Final[Mapping[str, Sequence[str]]] = {
     "release": ["tests/ship/release.py"],
     "chart": ["tests/e2e/test_chart.py"],
     "gitops": ["tests/unit/test_generate_gitops.py", "tests/unit/test_gitops_scripts.py"],
+    "boards": [
+        "tests/ship/boards.py",
+        "tests/unit/test_alerts.py",
+        "tests/unit/test_generate_dashboard.py",
+        "tests/unit/test_publish_traces.py",
+        "tests/unit/test_telemetry_traces.py",
+        "tests/e2e/test_alerts.py",
+        "tests/e2e/test_failover.py::test_one_acts_and_the_other_takes_over",
+        f"tests/e2e/at_once/test_rollout.py::{_TOLD}",
+    ],
     "docs": ["tests/ship/site.py", "tests/unit/test_docs.py", "tests/unit/test_pages.py", "tests/e2e/test_pages.py"],
     "package": ["tests/unit/test_packaging.py"],
     "upgrade": ["tests/ship/upgrade.py", "tests/e2e/test_previous_version.py"],

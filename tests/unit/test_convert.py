@@ -254,6 +254,8 @@ def test_the_analysis_of_a_canary_is_stages_and_guards() -> None:
     assert plan["traffic"]["routes"] == [{"kind": "VirtualService", "name": "shop"}]
     assert plan["availability"] == {"readyWithin": "1m"}
     assert objects["Service shop-v2"]["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": 8080}]
+    _, longer, _ = converted(canary({**steps, "interval": "5m", "threshold": 10}), PAGES)
+    assert longer["guards"][0]["for"] == "15m", "a stage is held half an hour after its soak"
     assert "5 failed checks of all metrics end it; here a guard that is true without a break for 2m" in said
     assert "Deployment shop is not in these files" in said
 

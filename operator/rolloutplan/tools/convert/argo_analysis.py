@@ -10,9 +10,8 @@ from enum import Enum
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.quantities import format_duration
 from rolloutplan.tools.convert.draft import Draft, Objects, Raw, duration
-from rolloutplan.tools.convert.judging import add_template, asks, name_of, windowed
+from rolloutplan.tools.convert.judging import add_template, asks, forgiven, name_of, windowed
 
 _NUMBER: Final = r"(-?[0-9]{1,12}(?:\.[0-9]{1,12})?)"
 _RESULT: Final = r"(?:asFloat|float)?\(? ?result(?:\[0\])? ?\)?"
@@ -181,9 +180,9 @@ class _Reader:
             found.passing.append(raw)
             return
         if limit and every:
-            raw["for"] = format_duration(limit * every)
+            raw["for"] = forgiven(limit, every)
             words = f"failureLimit: {limit} failures in all are forgiven; here it trips when it is true without a break"
-            self.draft.changed(self._at(use), f"{words} for {raw['for']}, as long as these take", "spec.guards")
+            self.draft.changed(self._at(use), f"{words} for {raw['for']}", "spec.guards")
         found.failing.append(raw)
 
     def _filled(self, text: str) -> str:

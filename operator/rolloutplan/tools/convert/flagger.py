@@ -11,7 +11,15 @@ from typing import Any, Final
 from rolloutplan.api import safe_get
 from rolloutplan.api.quantities import format_duration
 from rolloutplan.tools.convert.draft import CannotConvertError, Draft, Objects, Raw, draft_of, duration, is_name
-from rolloutplan.tools.convert.judging import add_template, add_usual_guards, asks, ending_of, name_of, windowed
+from rolloutplan.tools.convert.judging import (
+    add_template,
+    add_usual_guards,
+    asks,
+    ending_of,
+    forgiven,
+    name_of,
+    windowed,
+)
 from rolloutplan.tools.convert.sides import add_deployments, add_service
 from rolloutplan.tools.convert.testers import Told, match_of, mirror_of, sticky_of
 
@@ -300,11 +308,11 @@ def _forgive(draft: Draft, analysis: Raw, path: str, every: timedelta) -> None:
     """Have guards trip after the time that so many failed checks take."""
     failures = min(max(safe_get.number(analysis, "threshold"), 0), 1000)
     if failures > 1 and draft.spec["guards"]:
-        lasts = format_duration(every * (failures - 1))
+        lasts = forgiven(failures - 1, every)
         for guard in draft.spec["guards"]:
             guard["for"] = lasts
         words = f"{failures} failed checks of all metrics end it; here a guard that is true without a break"
-        draft.changed(f"{path}.threshold", f"{words} for {lasts}, as long as these take", "spec.guards")
+        draft.changed(f"{path}.threshold", f"{words} for {lasts}", "spec.guards")
 
 
 # ---- the guards ------------------------------------------------------------------------------------------------------

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any, Final
 
 from rolloutplan.api.parsing import SpecError
+from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.stage import DEADLINE_AFTER_SOAK
 from rolloutplan.api.template import read_template
 from rolloutplan.tools.convert.draft import API, Draft, Raw
 from rolloutplan.tools.lint.plans import lint_template
@@ -27,6 +30,15 @@ _ENDINGS: Final = {
     "MeshHTTPRoute": "-kuma",
 }
 """The endings of the templates in deploy/predicates, for what the router of a kind counts itself."""
+
+
+_LONGEST: Final = DEADLINE_AFTER_SOAK / 2
+"""Of `for`: a fault that begins at the end of a soak has to trip before the deadline, which only holds the run."""
+
+
+def forgiven(failures: int, every: timedelta) -> str:
+    """The `for` of a predicate of which so many failures, one after the other, are forgiven."""
+    return format_duration(min(failures * every, _LONGEST))
 
 
 def ending_of(kind: str) -> str:

@@ -101,7 +101,8 @@ class Operator:
         installation than that of this checkout. Another `checkout` may know fewer options: those are left out.
         """
         self._bed = bed
-        lent = ("--jobs", "--scaling", f"--job-metadata={PREFIX}*")
+        alone = "--cluster-lease-namespace="  # several stand on a bed, each for a Lease of its own
+        lent = (alone, "--jobs", "--scaling", f"--job-metadata={PREFIX}*")
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
         # Prometheus and the API server of the bed share an address, which is one of this machine too.
         hosts = (f"--source-hosts={netns.ADDRESS}", f"--notifier-hosts={netns.ADDRESS}")

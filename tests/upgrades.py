@@ -3,7 +3,7 @@
 The courses of tests/e2e/test_previous_version.py and tests/ship/upgrade.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,14 +118,22 @@ ALL: Final[Mapping[str, Course]] = {
 }
 
 
-def change_versions(bed: Bed, older: Path, courses: Mapping[str, Course]) -> list[tuple[str, object]]:
+def change_versions(
+    bed: Bed,
+    older: Path,
+    courses: Mapping[str, Course],
+    installs: Callable[[Bed, Path], object] = define,
+    user: str = "admin",
+    lease: Sequence[str] = ("--lease-name=versions",),
+) -> list[tuple[str, object]]:
     """Take plans through an upgrade and a downgrade; return what was seen.
 
-    An assertion fails where a decision is lost or doubled, a weight moves, or a request is not answered.
+    `installs` puts what a checkout deploys into the cluster; its operators run as `user`, and lead by `lease`. An
+    assertion fails where a decision is lost or doubled, a weight moves, or a request is not answered.
     """
     with ExitStack() as closing, ExitStack() as lifting:
-        define(bed, older)
-        versions = closing.enter_context(Versions(bed))
+        installs(bed, older)
+        versions = closing.enter_context(Versions(bed, user, lease))
         versions.change(older)
         plans = [Plan(bed, name, course, closing) for name, course in courses.items()]
         for step in (Plan.open, Plan.begin):
@@ -135,7 +143,7 @@ def change_versions(bed: Bed, older: Path, courses: Mapping[str, Course]) -> lis
             plan.come(lifting)
         loads = [bed.load(plan.shop.host, rate=40) for plan in plans if plan.course.loaded]
         for checkout in (ROOT, older):
-            define(bed, checkout)
+            installs(bed, checkout)
             versions.change(checkout)
             for plan in plans:
                 plan.is_taken_up(versions.epoch())
@@ -158,8 +166,8 @@ def change_versions(bed: Bed, older: Path, courses: Mapping[str, Course]) -> lis
 class Versions:
     """Operators of two versions, of which one leads: the next one is ready before the last one ends, as by Helm."""
 
-    def __init__(self, bed: Bed) -> None:
-        self._bed, self._lease, self._started = bed, f"versions-{uuid4().hex[:6]}", 0
+    def __init__(self, bed: Bed, user: str, lease: Sequence[str]) -> None:
+        self._bed, self._user, self._lease, self._started = bed, user, lease, 0
         self._running: list[Operator] = []
 
     @property
@@ -171,10 +179,10 @@ class Versions:
         """Have the operator of a checkout lead."""
         self._started += 1
         name = f"version-{self._started}"
-        options = [f"--lease-name={self._lease}", f"--identity={name}"]
+        options = [*self._lease, f"--identity={name}"]
         before = self._running[:]
         self._running.append(
-            Operator(self._bed, options=options, port=PORTS + self._started, name=name, checkout=checkout)
+            Operator(self._bed, self._user, options, port=PORTS + self._started, name=name, checkout=checkout)
         )
         self.now.process.start()
         for each in before:

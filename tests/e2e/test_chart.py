@@ -27,10 +27,11 @@ from rolloutplan.metrics.access import CREDENTIALS
 from tests.bed import Bed, netns, objects, until
 from tests.bed.api import MERGE_PATCH, ApiError
 from tests.bed.behaviour import PREFIX
-from tests.bed.processes import Process, answers, python_path
+from tests.bed.processes import Process, answers, page, python_path
 from tests.freezing import frozen
 from tests.shop import (
     ALL_PLANS,
+    EVENTS,
     HEALTH_PORT,
     METRICS_ABOVE,
     PLANS,
@@ -129,6 +130,7 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("routers={HTTPRuote}", "routers: HTTPRuote is no kind of route. Write some of: "),
         ("routers={HTTPRoute,HTTPRoute}", "at '/routers': items at 0 and 1 are equal"),
         ("ownRouters=perhaps", "at '/ownRouters': got string, want boolean"),
+        ("clusterLease.namespace=Kube_System", "at '/clusterLease/namespace': 'anyOf' failed"),
         ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
         ("replicas=two", "at '/replicas': got string, want integer"),
         ("metrics.serviceMonitors.enabled=true", "at '/metrics': additional properties 'serviceMonitors' not allowed"),
@@ -707,9 +709,25 @@ def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> N
             urls = [f"http://127.0.0.1:{port}{pod['prometheus.io/path']}" for port in ports]
             pages = [requests.get(url, timeout=1).text for url in urls]
             assert ["rolloutplan_leader 1.0" in page for page in pages] == [True, False]
+            it_says_who_serves(installed)
             first.process.child.terminate()
             until(lambda: answers(f"{second.url}/leading"), 2, "the next leader")
             assert installed.get(installed.api.path(lease(NAME)))["spec"]["holderIdentity"] == "two"
+
+
+def it_says_who_serves(bed: Bed) -> None:
+    """Another installation, which Helm does not refuse because it brings no CRDs, stands by and tells."""
+    where = ("--lease-namespace=default", "--lease-name=second", "--cluster-lease-namespace=kube-system")
+    other = Operator(bed, options=[*where, "--identity=other"], port=HEALTH_PORT + 2, name="other")
+    try:
+        other.process.spawn()
+        words = f"the installation {NAMESPACE}/{NAME} serves this cluster (Lease kube-system/rolloutplan.dev)"
+        until(lambda: words in page(f"{other.url}/readyz"), 30, "why it is not ready")
+        assert not other.leads()
+        events = bed.get(EVENTS.format("default"))["items"]
+        assert [event["note"][: len(words)] for event in events if event["reason"] == "ServedElsewhere"] == [words]
+    finally:
+        other.process.kill()
 
 
 def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in_the_senders_name(

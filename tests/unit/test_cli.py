@@ -351,6 +351,7 @@ def test_its_help_calls_it_as_it_was_called(
     assert all(entry.name in said for entry in COMMANDS if not entry.section.hidden)
 
 
+CLUSTER = "kube-system"
 SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 
 
@@ -373,8 +374,12 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("pod", "arguments", "options"),
     [
-        ("pod-1", [], Options((), 8080, 8081, "pod-1", "default", "rolloutplan", unserved=SYSTEM)),
-        ("", [], Options((), 8080, 8081, "host", "default", "rolloutplan", unserved=SYSTEM)),
+        (
+            "pod-1",
+            [],
+            Options((), 8080, 8081, "pod-1", "default", "rolloutplan", unserved=SYSTEM, cluster_lease=CLUSTER),
+        ),
+        ("", [], Options((), 8080, 8081, "host", "default", "rolloutplan", unserved=SYSTEM, cluster_lease=CLUSTER)),
         (
             "",
             ["--exclude-namespace=ops", "--jobs", "--job-metadata=a.b/*", "--job-metadata=c", "--own-account=ops/me"],
@@ -387,6 +392,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 "rolloutplan",
                 grants=Grants(jobs=True, job_metadata=("a.b/*", "c"), own_account="ops/me"),
                 unserved=SYSTEM | {"ops"},
+                cluster_lease=CLUSTER,
             ),
         ),
         (

@@ -17,6 +17,7 @@ from rolloutplan.cli.options import reads
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.versions import crds_lack
 from rolloutplan.cluster.client import Api, ApiError, own_namespace
+from rolloutplan.cluster.serving import NAME
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.loop.definitions import Difference
 from rolloutplan.loop.main import run
@@ -87,6 +88,14 @@ def serve(
         typer.Option(metavar="NAMESPACE", help="where the Lease is (default: the pod's namespace, else default)"),
     ] = None,
     lease_name: Annotated[str, typer.Option(metavar="NAME", help="default: rolloutplan")] = "rolloutplan",
+    cluster_lease_namespace: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMESPACE",
+            help=f"the namespace of the Lease {NAME}, by which one installation serves all namespaces (default:"
+            " kube-system; empty: another one is not looked for); ignored with --namespace",
+        ),
+    ] = "kube-system",
     authenticated_commands: Annotated[
         bool,
         typer.Option(
@@ -226,6 +235,7 @@ def serve(
         records=Retention(records_kept, records_max_age),
         credentials=credentials_dir,
         traces=traces or "",
+        cluster_lease="" if namespace else cluster_lease_namespace,
     )
     try:
         asyncio.run(run(options, compared))

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,8 +20,9 @@ import structlog
 
 from rolloutplan import __version__, clock
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api, read_config
+from rolloutplan.cluster.client import CONNECTIONS, NO_LIMIT, TIMEOUT, Api, ApiError, read_config
 from rolloutplan.cluster.lease import Elector
+from rolloutplan.cluster.serving import Serving
 from rolloutplan.loop.definitions import Compare, Definitions
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.kind_status import KindStatus
@@ -38,6 +39,8 @@ from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
 from rolloutplan.metrics.access import Access
 from rolloutplan.metrics.pool import Sources
+from rolloutplan.publish.events import create_once
+from rolloutplan.publish.installation_events import served_elsewhere
 from rolloutplan.publish.notifications import Notifications
 from rolloutplan.publish.traces import Send
 from rolloutplan.telemetry.health import metrics_page, probes
@@ -97,13 +100,17 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     store = reconciler.store
     metrics.set_plan_counter(store.phases, reconciler.failing, reconciler.oldest_look, store.owners)
     metrics.set_budget(reconciler.store.budget.totals)
-    synced = asyncio.Event()
+    synced, ready = asyncio.Event(), asyncio.Event()
+
+    def may_lead() -> None:
+        (ready.set if synced.is_set() and not serving.elsewhere else ready.clear)()
 
     def listed(listing: Listing) -> None:
         reconciler.listed(listing)
         if watch.synced() and not synced.is_set():
             reconciler.store.loaded()
             synced.set()
+            may_lead()
 
     streams = await closing.enter_async_context(_api(metrics, connections=NO_LIMIT))
     endpoint_watch, route_watch = _follow(streams, reconciler, options.namespaces)
@@ -116,14 +123,6 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     definitions = Definitions(compare, fit)
     await definitions.look()
 
-    def gained(epoch: int) -> None:
-        metrics.set_leader(epoch)
-        reconciler.lead(epoch)
-
-    def lost(_: str) -> None:
-        metrics.set_leader(None)
-        reconciler.follow()
-
     def restored() -> None:
         log.warning("the cluster was restored from a backup: everything is listed again")
         reconciler.forget_runs()
@@ -131,25 +130,17 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
         endpoint_watch.restart()
         route_watch.restart()
 
-    elector = Elector(
-        lease_api,
-        namespace=options.lease_namespace,
-        name=options.lease_name,
-        identity=options.identity,
-        gained=gained,
-        lost=lost,
-        ready=synced,
-        saw=History(restored).saw,
-        clock=_since_boot,
-    )
+    elector = _elector(lease_api, reconciler, metrics, options, ready, restored)
     api.may_write = elector.may_write
+    serving = _serving(lease_api, options, elector, may_lead)
+    await serving.look()
 
     def idle() -> float:
         return (clock.now() - reconciler.schedule.turned_at).total_seconds()
 
     health = probes(
         idle=idle,
-        missing=lambda: [*watch.missing(), *definitions.waits_for()],
+        missing=lambda: [*watch.missing(), *definitions.waits_for(), *serving.waits_for()],
         leading=lambda: elector.epoch if elector.leading else None,
     )
     await _serve(closing, health, options.health_port)
@@ -161,7 +152,7 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     closing.push_async_callback(reconciler.close)
     running = (
         reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(), definitions.run(),
-        *_housekeeping(api, reconciler, elector, options, metrics),
+        serving.run(), *_housekeeping(api, reconciler, elector, options, metrics),
     )  # fmt: skip
     turning = tuple(map(asyncio.create_task, running))
     closing.push_async_callback(_end, *turning)
@@ -259,6 +250,65 @@ def _housekeeping(
 
     reconciler.led = led
     return kinds.run(), pruning.run(), policies.run(), notifiers.run()
+
+
+def _elector(
+    api: Api,
+    reconciler: Reconciler,
+    metrics: Metrics,
+    options: Options,
+    ready: asyncio.Event,
+    restored: Callable[[], None],
+) -> Elector:
+    """What elects the leader among the replicas of this installation; `restored` is called after a backup."""
+
+    def gained(epoch: int) -> None:
+        metrics.set_leader(epoch)
+        reconciler.lead(epoch)
+
+    def lost(_: str) -> None:
+        metrics.set_leader(None)
+        reconciler.follow()
+
+    return Elector(
+        api,
+        namespace=options.lease_namespace,
+        name=options.lease_name,
+        identity=options.identity,
+        gained=gained,
+        lost=lost,
+        ready=ready,
+        saw=History(restored).saw,
+        clock=_since_boot,
+    )
+
+
+def _serving(api: Api, options: Options, elector: Elector, may_lead: Callable[[], None]) -> Serving:
+    """What sees whether another installation serves the cluster; `may_lead` is called when that changes."""
+
+    async def changed(elsewhere: str) -> None:
+        may_lead()
+        if elsewhere:
+            await _tell(api, options, "; ".join(serving.waits_for()))
+
+    serving = Serving(
+        api,
+        namespace=options.cluster_lease,
+        installation=f"{options.lease_namespace}/{options.lease_name}",
+        leading=lambda: elector.leading,
+        changed=changed,
+        clock=_since_boot,
+    )
+    return serving
+
+
+async def _tell(api: Api, options: Options, note: str) -> None:
+    """Create the Event that says why this installation does nothing; the log and the probe say it as well."""
+    where = (options.lease_namespace, options.lease_name)
+    try:
+        await create_once(api, where[0], served_elsewhere(*where, note, clock.now(), instance=options.identity))
+    except ApiError as error:
+        log.warning("no Event could be created", error=str(error))
 
 
 async def _serve(closing: AsyncExitStack, port: Port, number: int) -> None:

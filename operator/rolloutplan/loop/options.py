@@ -44,3 +44,5 @@ class Options:
     """The directory of the credential files that metric sources and notifiers name."""
     traces: str = ""
     """The OTLP/HTTP endpoint to which runs are sent as traces; empty: nowhere."""
+    cluster_lease: str = ""
+    """The namespace of the Lease of the installation that serves all namespaces; empty: others are not looked for."""

@@ -277,6 +277,17 @@ podAntiAffinity:
   verbs: [create]
 {{- end -}}
 
+{{- /* The Lease that names the installation that serves all namespaces. */ -}}
+{{- define "rolloutplan.clusterLeaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [rolloutplan.dev]
+  verbs: [get, patch]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+{{- end -}}
+
 {{- /* The name of what is cluster-scoped: it contains the release's namespace where not all namespaces are served. */ -}}
 {{- define "rolloutplan.clusterName" -}}
 {{- $name := include "rolloutplan.fullname" . -}}

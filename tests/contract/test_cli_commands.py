@@ -50,6 +50,15 @@ def commands(bed: Bed) -> dict[str, str]:
     return {name: annotations[ANNOTATION] for name, annotations in found.items() if ANNOTATION in annotations}
 
 
+def account(bed: Bed, name: str, folder: Path) -> str:
+    """The kubeconfig of an account without rights."""
+    bed.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": NAMESPACE, "name": name}})
+    config = json.loads(bed.kubeconfig().read_text())
+    config["users"][0]["user"] = {"token": bed.kubectl("create", "token", name, "-n", NAMESPACE).strip()}
+    (folder / name).write_text(json.dumps(config))
+    return str(folder / name)
+
+
 @contextmanager
 def answering(bed: Bed, reasons: dict[str, str]) -> Iterator[None]:
     """Answer the next commands of these plans as the operator does, each with a reason of its own."""
@@ -109,12 +118,7 @@ def test_one_plan_answers_as_soon_as_it_has(bed: Bed, capsys: pytest.CaptureFixt
 def test_who_lacks_a_right_is_told_which_with_the_line_that_grants_it(
     bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bed.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": NAMESPACE, "name": "bot"}})
-    token = bed.kubectl("create", "token", "bot", "-n", NAMESPACE).strip()
-    config = json.loads(bed.kubeconfig().read_text())
-    config["users"][0]["user"] = {"token": token}
-    (tmp_path / "bot").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "bot"))
+    monkeypatch.setenv("KUBECONFIG", account(bed, "bot", tmp_path))
     assert main(["abort", "cart-v7", "-n", NAMESPACE, "--wait=0"]) == 1
     said = capsys.readouterr().err
     who = f"system:serviceaccount:{NAMESPACE}:bot may not patch rolloutplans.rolloutplan.dev in namespace {NAMESPACE}"
@@ -199,6 +203,34 @@ def test_a_first_plan_is_found_and_taken(bed: Bed, tmp_path: Path, capsys: pytes
         more.write("---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: pay-v2}\n")
     assert main(["diff", str(file)]) == 1
     assert capsys.readouterr().err.startswith("rolloutplan: not compared: Deployment pay-v2: kubectl diff shows them")
+
+
+def test_the_versions_of_operator_and_crds_are_shown_as_far_as_rights_go(
+    bed: Bed, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = objects.deployment("rp", namespace=NAMESPACE)
+    operator["metadata"]["labels"] = {"app.kubernetes.io/component": "operator", "app.kubernetes.io/version": "9.0.0"}
+    operator["spec"] |= {"replicas": 0}
+    container = {"command": ["rolloutplan", "operator"], "args": ["--lease-name=held"], "image": "example.org/rp:9"}
+    operator["spec"]["template"]["spec"]["containers"][0] |= container
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"holderIdentity": "rp-1"}}
+    bed.apply(operator, lease | {"metadata": {"namespace": NAMESPACE, "name": "held"}})
+    assert main(["version", "-o", "json"]) == 1, "the operator is newer"
+    said = json.loads(capsys.readouterr().out)
+    assert [each for each in said["crds"] if each["served"] != ["v1alpha1"] or each["stored"] != ["v1alpha1"]] == []
+    assert len(said["crds"]) == len([*CRDS.glob("*.yaml")])
+    (found,) = (each for each in said["operators"] if each["namespace"] == NAMESPACE)
+    assert (found["version"], found["image"]) == ("9.0.0", "example.org/rp:9")
+    assert (found["lease"], found["holder"]) == (f"{NAMESPACE}/held", "rp-1")
+    bed.delete(operator)
+    monkeypatch.setenv("KUBECONFIG", account(bed, "guest", tmp_path))
+    assert main(["version"]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        f"operator not known: system:serviceaccount:{NAMESPACE}:guest may not list deployments.apps in all namespaces"
+        in shown
+    )
+    assert "rolloutplans.rolloutplan.dev" in shown, "what everybody may know"
 
 
 def test_the_fields_of_the_cluster_are_compared_with_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

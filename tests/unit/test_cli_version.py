@@ -1,5 +1,6 @@
 """`rolloutplan version`: what is found of an operator and of the CRDs, what does not fit, and what is shown of it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,19 @@ def test_the_lease_is_that_which_the_container_is_told() -> None:
     assert lease_of({"spec": {"template": {"spec": {"containers": [{"command": ["other"]}, "?"]}}}}) is None
 
 
+def test_what_is_looked_for_is_what_the_chart_writes() -> None:
+    templates = Path(__file__).parents[2] / "deploy/helm/rolloutplan/templates"
+    text = "".join((templates / name).read_text() for name in ("deployment.yaml", "_helpers.tpl"))
+    words = (
+        "component: operator",
+        "version: {{",
+        "command: [rolloutplan, operator]",
+        "--lease-namespace=",
+        "--lease-name=",
+    )
+    assert [each for each in words if each not in text] == []
+
+
 def test_the_image_is_that_of_the_leader_and_the_next_one_is_named() -> None:
     lease = {"metadata": {"namespace": "ops", "name": "rp"}, "spec": {"holderIdentity": "rp-1"}}
     found = operator_of(deployment("new"), lease, pod("old"))
@@ -67,6 +81,11 @@ def test_crds_of_this_program_fit_it() -> None:
     found = [*crds_of(SERVED, {name: definition("v1alpha1") for name in OWN})]
     assert [each for each in found if each != Crd(each.name, ("v1alpha1",), ("v1alpha1",))] == []
     assert [each.name for each in found] == [*OWN]
+
+
+def test_fields_that_nobody_tells_are_no_difference() -> None:
+    (found,) = (each for each in crds_of({}, {PLANS: definition("v1alpha1", "v1")}) if each.name == PLANS)
+    assert found == Crd(PLANS, ("v1alpha1", "v1"), ("v1alpha1",))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from rolloutplan.cli.output import CliError
 from rolloutplan.cli.screen import screen, show_objects
 from rolloutplan.cli.session import explain, session
 from rolloutplan.cli.versions import difference, own_kinds, served_kinds
-from rolloutplan.cli.views.columns import columns
+from rolloutplan.cli.views.columns import Row, columns
 from rolloutplan.cluster.client import Api, ApiError, Raw
 from rolloutplan.cluster.paths import CRDS, DEPLOYMENTS, LEASES, PLAN_GROUP, PLAN_VERSION, PODS, path
 
@@ -111,6 +111,8 @@ def crds_of(served: Mapping[str, Any], definitions: Mapping[str, Raw]) -> Iterat
         versions = tuple(safe_get.text(each, "name") for each in each_version if safe_get.value(each, "served") is True)
         if kind in served:
             finding = difference(served[kind], schema)
+        elif PLAN_VERSION in versions:
+            finding = ""
         elif versions:
             finding = f"it is served as {', '.join(versions)}, which this program does not know: {_SAME}"
         else:
@@ -164,15 +166,18 @@ def _image(containers: Iterable[Any]) -> str:
 async def _ask() -> Versions:
     try:
         async with session(everywhere=True) as cluster:
-            operators, crds, stored = await asyncio.gather(
+            operators, served, stored = await asyncio.gather(
                 _told(_operators(cluster.api)), _told(served_kinds(cluster.api)), _told(_definitions(cluster.api))
             )
     except CliError as error:
         return Versions(unknown={"operator": str(error), "CRDs": str(error)})
-    unknown = {"operator": operators, "CRDs": crds, "stored versions": stored}
+    definitions = {} if isinstance(stored, str) else stored
+    if isinstance(served, str) and any(definitions.values()):
+        served = {}  # there are CRDs, and none is served in the version of this program
+    unknown = {"operator": operators, "CRDs": served, "stored versions": stored}
     return Versions(
-        operators if not isinstance(operators, str) else (),
-        () if isinstance(crds, str) else [*crds_of(crds, {} if isinstance(stored, str) else stored)],
+        () if isinstance(operators, str) else operators,
+        () if isinstance(served, str) else [*crds_of(served, definitions)],
         {part: why for part, why in unknown.items() if isinstance(why, str)},
     )
 
@@ -238,15 +243,13 @@ def as_object(found: Versions) -> dict[str, Any]:
 
 
 def rendered(found: Versions, width: int | None) -> RenderableType:
-    """The view: three parts, then what does not fit, then what is not known."""
+    """The view: the client, the operators, the CRDs, then what does not fit and what is not known."""
     parts = [Text(f"client {__version__} ({PLAN_GROUP}/{PLAN_VERSION})")]
-    parts += _operator_rows(found, width)
+    parts += [_operator_lines(each) for each in found.operators]
+    if not found.operators and "operator" not in found.unknown:
+        parts.append(Text("no operator: the cluster has no Deployment of the chart"))
     if found.crds:
-        rows = [
-            {"CRD": line(each.name), "SERVED": ", ".join(each.served) or "no", "STORED": ", ".join(each.stored)}
-            for each in found.crds
-        ]
-        parts += [Text(), _columns(rows, width)]
+        parts += [Text(), columns(("CRD", "SERVED", "STORED"), [_crd_row(each) for each in found.crds], width), Text()]
     parts += [Text(line(each), "yellow") for each in findings(found)]
     for why in dict.fromkeys(found.unknown.values()):
         named = " and ".join(part for part, said in found.unknown.items() if said == why)
@@ -254,24 +257,15 @@ def rendered(found: Versions, width: int | None) -> RenderableType:
     return Group(*parts)
 
 
-def _operator_rows(found: Versions, width: int | None) -> Iterator[Text]:
-    if "operator" in found.unknown:
-        return
-    if not found.operators:
-        yield Text("no operator of the chart is in the cluster")
-        return
-    rows = [
-        {
-            "OPERATOR": f"{each.namespace}/{each.name}",
-            "VERSION": each.version or "not known",
-            "LEADER": each.holder or "none seen",
-            "IMAGE": each.image + f" (next: {each.next_image})" * bool(each.next_image),
-        }
-        for each in found.operators
-    ]
-    yield from (Text(), _columns(rows, width))
+def _operator_lines(each: Operator) -> Text:
+    """Nothing of it is cut: what tells two images apart is at their ends."""
+    lines = [f"operator {each.version or 'of an unknown version'} ({each.namespace}/{each.name})"]
+    lines.append(f"leader: {each.holder or 'not known'}" + f" (Lease {each.lease})" * bool(each.lease))
+    lines.append(f"image: {each.image or 'not known'}")
+    lines += [f"next image: {each.next_image}"] if each.next_image else []
+    return Text("\n  ".join(line(text) for text in lines))
 
 
-def _columns(rows: Sequence[Mapping[str, str]], width: int | None) -> Text:
-    cells = [{title: Text(line(text)) for title, text in row.items()} for row in rows]
-    return columns([*rows[0]], cells, width)
+def _crd_row(each: Crd) -> Row:
+    cells = {"CRD": each.name, "SERVED": ", ".join(each.served) or "no", "STORED": ", ".join(each.stored)}
+    return {title: Text(line(text)) for title, text in cells.items()}

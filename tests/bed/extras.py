@@ -64,6 +64,7 @@ EXTRAS = {
         source="github.com/traefik/traefik/v3",
         files=["docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"],
     ),
+    "grafana": Extra("grafana", package="."),
     "promtool": Extra(
         "promtool", package="github.com/prometheus/prometheus/cmd/promtool", tags="remove_all_sd,enable_kubernetes_sd"
     ),

@@ -13,6 +13,9 @@ _COLUMNS: Final = 24
 """The width of a dashboard in Grafana's units."""
 _HEIGHT: Final = 8
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+_BARS: Final = "bars"
+_WITHOUT_VALUES: Final = {"id": "organize", "options": {"excludeByName": {"Time": True, "Value": True}}}
+"""A table shows labels: the value of an info metric is always 1."""
 _TEAM: Final = '{namespace=~"$namespace",owner=~"$owner"}'
 
 
@@ -23,8 +26,24 @@ class Query(NamedTuple):
     legend: str = ""
 
 
+class Colour(NamedTuple):
+    """The colour of a value from a number on; None: of all below the next one."""
+
+    name: str
+    since: float | None = None
+
+
+_PLAIN: Final = (Colour("green"),)
+"""Written out, because Grafana shows every value from 80 on in red where nothing is said."""
+_BAD: Final = (Colour("green"), Colour("red", 1))
+_NOTABLE: Final = (Colour("green"), Colour("orange", 1))
+
+
 class Panel(NamedTuple):
-    """A panel: `kind` is Grafana's, `unit` one of its units; the values of a `stat` or a `table` are those of now."""
+    """A panel: `kind` is Grafana's, `unit` one of its units; the values of a `stat` or a `table` are those of now.
+
+    `bars` are time series of what was counted in each interval, which no line connects.
+    """
 
     title: str
     words: str
@@ -32,6 +51,7 @@ class Panel(NamedTuple):
     unit: str = "short"
     kind: str = "timeseries"
     width: int = 8
+    colours: Sequence[Colour] = _PLAIN
 
 
 def _grown(series: str, window: str) -> str:
@@ -59,9 +79,23 @@ _CHANGED: Final = _grown(f"rolloutplan_changes_total{_TEAM}", "$__range")
 
 ROWS: Final[Mapping[str, Sequence[Panel]]] = {
     "Now": (
-        Panel("Leaders", "1 while all is well.", [Query("sum(rolloutplan_leader)")], kind="stat", width=4),
-        Panel("Held", "Plans that wait at a weight.", [_in_phase("Held")], kind="stat", width=4),
-        Panel("Rolling back", "Old weights on their way back.", [_in_phase("RollingBack")], kind="stat", width=4),
+        Panel(
+            "Leaders",
+            "1 while all is well.",
+            [Query("sum(rolloutplan_leader)")],
+            kind="stat",
+            width=4,
+            colours=(Colour("red"), Colour("green", 1), Colour("red", 2)),
+        ),
+        Panel("Held", "Plans that wait at a weight.", [_in_phase("Held")], kind="stat", width=4, colours=_NOTABLE),
+        Panel(
+            "Rolling back",
+            "Old weights on their way back.",
+            [_in_phase("RollingBack")],
+            kind="stat",
+            width=4,
+            colours=_NOTABLE,
+        ),
         Panel("Waiting", "For their turn or a route.", [_in_phase("Pending")], kind="stat", width=4),
         Panel(
             "Operator faults",
@@ -69,6 +103,7 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             [Query("max(rolloutplan_plans_failing)")],
             kind="stat",
             width=4,
+            colours=_BAD,
         ),
         Panel(
             "Oldest look",
@@ -77,6 +112,7 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             unit="s",
             kind="stat",
             width=4,
+            colours=(Colour("green"), Colour("red", 120)),
         ),
     ),
     "Runs": (
@@ -90,6 +126,7 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
                     "{{reason}}",
                 )
             ],
+            kind=_BARS,
         ),
         Panel(
             "Verdicts",
@@ -225,6 +262,7 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             "Limits met",
             "Questions to metric sources, and answers.",
             [Query(f"sum by (limit) {_grown('rolloutplan_metric_limits_total', '$__rate_interval')} > 0", "{{limit}}")],
+            kind=_BARS,
         ),
         Panel(
             "Notifications",
@@ -235,11 +273,13 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
                     "{{notifier}} {{result}}",
                 )
             ],
+            kind=_BARS,
         ),
         Panel(
             "Spans",
             "Of runs, for the receiver of traces: sent, lost.",
             [Query(f"sum by (result) {_grown('rolloutplan_spans_total', '$__rate_interval')}", "{{result}}")],
+            kind=_BARS,
         ),
         Panel(
             "Size of the plans",
@@ -271,6 +311,7 @@ def dashboard() -> str:
         "schemaVersion": 39,
         "editable": True,
         "refresh": "30s",
+        "annotations": {"list": []},
         "time": {"from": "now-6h", "to": "now"},
         "templating": {"list": [_source(), _choice("namespace"), _choice("owner")]},
         "panels": [panel | {"id": number} for number, panel in enumerate(_panels(), 1)],
@@ -319,17 +360,28 @@ def _place(x: int, y: int, w: int, h: int) -> Mapping[str, int]:
 
 def _panel(panel: Panel) -> dict[str, Any]:
     return {
-        "type": panel.kind,
+        "type": "timeseries" if panel.kind == _BARS else panel.kind,
         "title": panel.title,
         "description": panel.words,
         "datasource": _SOURCE,
-        "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
+        **({"transformations": [_WITHOUT_VALUES]} if panel.kind == "table" else {}),
         "targets": [_target(panel, query, "ABC"[number]) for number, query in enumerate(panel.queries)],
     }
 
 
+def _defaults(panel: Panel) -> dict[str, Any]:
+    """How all values of a panel are shown."""
+    steps = [{"value": colour.since, "color": colour.name} for colour in panel.colours]
+    return {
+        "unit": panel.unit,
+        "thresholds": {"mode": "absolute", "steps": steps},
+        **({"custom": {"drawStyle": "bars", "fillOpacity": 80}} if panel.kind == _BARS else {}),
+    }
+
+
 def _target(panel: Panel, query: Query, name: str) -> Mapping[str, Any]:
-    now = panel.kind != "timeseries"
+    now = panel.kind not in ("timeseries", _BARS)
     return {
         "refId": name,
         "datasource": _SOURCE,

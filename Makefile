@@ -10,7 +10,7 @@ WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check docs bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate image-check release krew lock clean
+.PHONY: help demo test test-fast e2e check docs bench bench-faults bench-judge bench-model bench-routers ship-check bed format generate image-check release krew lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: $(VENV)/ready bed ## all tests: unit, property, contract, e2e on real part
 
 test-fast: $(VENV)/ready ## unit and property tests, in three minutes
 	$(PYTEST) tests/unit tests/property $(ARGS)
+
+e2e: $(VENV)/ready ## the end-to-end tests that need no bed, on the cluster of KUBECONFIG (CONTEXT=name IMAGE=image)
+	@$(RUN)python -m tests.own_cluster --context "$(CONTEXT)" --image "$(IMAGE)" -- $(ARGS)
 
 check: $(VENV)/ready ## lint, format, types, floors of the house, generated files
 	$(RUN)ruff check

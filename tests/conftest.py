@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests import picks
 from tests.bed import Bed, UnusableError, extras, netns, tools
+from tests.own_cluster.plugin import Plugin
 from tests.receiver import Receiver
 from tests.sharing import Sharing, in_order
 from tests.shop import Operator, Shop, install
@@ -64,7 +65,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the bed's binaries where the progress can be seen; enter its network before any test starts a thread."""
     gc.freeze()  # what was collected stays to the end: looking it through again and again took a fifth of the time
     wanted = any("bed" in getattr(item, "fixturenames", ()) for item in session.items)
-    if session.config.option.collectonly or not wanted:
+    if session.config.option.collectonly or not wanted or _own_cluster(session.config):
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     assert capture is not None
@@ -95,9 +96,20 @@ def _say_aside(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _own_cluster(config: pytest.Config) -> Plugin | None:
+    """What `make e2e` has given, if it is that which runs."""
+    return next((each for each in config.pluginmanager.get_plugins() if isinstance(each, Plugin)), None)
+
+
 @pytest.fixture(scope="session")
 def bed(pytestconfig: pytest.Config) -> Iterator[Bed]:
-    """A control plane, a data plane, Prometheus and a node, with our CRDs."""
+    """A control plane, a data plane, Prometheus and a node, with our CRDs.
+
+    Under `make e2e` the cluster of a user: its tests, which have the mark `any_cluster`, use what both have.
+    """
+    if own := _own_cluster(pytestconfig):
+        yield cast("Bed", own.cluster)
+        return
     if why := pytestconfig.stash.get(NO_BED, ""):
         pytest.fail(why, pytrace=False)
     with Bed.up(progress=print, thrifty=True) as bed:

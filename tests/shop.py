@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import yaml
 
-from tests.bed import Bed, netns, objects
+from tests.bed import Bed, objects
 from tests.bed.api import MERGE_PATCH, ApiError, Manifest
 from tests.bed.behaviour import PREFIX
 from tests.bed.processes import Process, answers, page, until
@@ -105,9 +105,9 @@ class Operator:
         lent = (alone, "--jobs", "--scaling", f"--job-metadata={PREFIX}*")
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
         # Prometheus and the API server of the bed share an address, which is one of this machine too.
-        hosts = (f"--source-hosts={netns.ADDRESS}", f"--notifier-hosts={netns.ADDRESS}")
+        hosts = (f"--source-hosts={bed.address}", f"--notifier-hosts={bed.address}")
         knows = (checkout / "operator/rolloutplan/cli/serve.py").read_text()
-        wanted = (*ports, *lent, *options, *hosts)
+        wanted = (*ports, *lent, *options, *hosts, *bed.operator_options)
         command = [*program, "operator", *(each for each in wanted if _field(each) in knows)]
         self.url, self.metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
         self.process = Process(
@@ -240,7 +240,7 @@ class Shop:
 
     def routes(self) -> list[Manifest]:
         """What leads from its host to its versions, by their weights."""
-        return [objects.httproute(self.serves, self.weights, self.namespace, self.host)]
+        return self.bed.routing.manifests(self.serves, self.weights, self.namespace, self.host)
 
     def _has_endpoints(self, service: str) -> bool:
         """Whether a Service has an endpoint for each pod: on a busy machine they come seconds after the pods."""
@@ -268,7 +268,7 @@ class Shop:
         full: dict[str, Any] = {
             "old": {"deployment": "checkout-v1"},
             "new": {"deployment": "checkout-v2"},
-            "traffic": {"routes": [{"kind": "HTTPRoute", "name": "checkout"}], "drain": "0s"},
+            "traffic": self.bed.routing.traffic("checkout"),
             "interval": "1s",
             "guards": [TOO_MANY_ERRORS],
             "stages": [{"weights": ["25%", "100%"], "soak": "6s", "deadline": "60s"}],
@@ -355,7 +355,7 @@ class Shop:
 
     def traffic(self) -> dict[str, int]:
         """The weights in the route's first rule."""
-        return {ref["name"]: ref["weight"] for ref in self.route()["spec"]["rules"][0]["backendRefs"]}
+        return self.bed.routing.weights(self.bed.api, self.namespace, self.serves)
 
     def size(self, deployment: str) -> int:
         """How many pods a Deployment is to have."""

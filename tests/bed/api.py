@@ -22,14 +22,15 @@ class ApiError(Exception):
 
 
 class Api:
-    """Requests to the API server with one user's token."""
+    """Requests to the API server with one user's token; without one through a proxy that has logged in."""
 
     def __init__(self, server: str, token: str, ca: Path) -> None:
         self._server = server
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = str(ca)
-        self._session.headers["Authorization"] = f"Bearer {token}"
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
 
     def __call__(

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,17 +14,18 @@ import requests
 
 from tests.bed import gateway, netns, objects, tools
 from tests.bed import prometheus as monitoring
-from tests.bed.api import Api, ApiError, Manifest
+from tests.bed.api import Api
 from tests.bed.behaviour import CONTROL_PORT
+from tests.bed.cluster import Cluster, output
 from tests.bed.controlplane import ControlPlane
 from tests.bed.load import Load
-from tests.bed.processes import Process, answers, environment, python_path, until
+from tests.bed.processes import Process, answers, python_path, until
 from tests.bed.tools import Progress, Tools
 
 NODE = f"http://127.0.0.1:{CONTROL_PORT}"
 
 
-class Bed:
+class Bed(Cluster):
     """A running bed. Use it as a context manager: nothing of it is left afterwards.
 
     Its parts are `etcd`, `apiserver`, `controller_manager`, `node`, `traefik` and `prometheus`; each can be killed,
@@ -34,6 +34,7 @@ class Bed:
 
     gateway_url = gateway.URL
     prometheus_url = monitoring.URL
+    address = netns.ADDRESS
 
     @classmethod
     def up(
@@ -54,7 +55,7 @@ class Bed:
         netns.enter()
         if workdir:
             workdir.mkdir(parents=True, exist_ok=True)
-        bed = cls(workdir.resolve() if workdir else _temporary_folder(), programs, scrape, thrifty=thrifty)
+        bed = cls(workdir.resolve() if workdir else temporary_folder(), programs, scrape, thrifty=thrifty)
         bed._remove_workdir = workdir is None
         try:
             bed._start(progress)
@@ -66,6 +67,7 @@ class Bed:
     def __init__(self, workdir: Path, programs: Tools, scrape: str, *, thrifty: bool = False) -> None:
         self.workdir = workdir
         self.programs = programs
+        self.kubectl_program = programs.kubectl
         self._control_plane = ControlPlane(workdir, programs, thrifty=thrifty)
         self.etcd = self._control_plane.etcd
         self.apiserver = self._control_plane.apiserver
@@ -74,7 +76,7 @@ class Bed:
         self.traefik = gateway.traefik(programs.traefik, workdir, self._control_plane)
         self._scrape = scrape
         self.prometheus = monitoring.prometheus(programs.prometheus, workdir, self._control_plane, scrape)
-        self.api: Api = self._control_plane.api("admin")
+        self.api = self._control_plane.api("admin")
         self._loads: dict[str, list[Load]] = {}
         """Those of each host."""
         self._remove_workdir = False
@@ -141,56 +143,9 @@ class Bed:
         self.traefik = gateway.traefik(self.programs.traefik, self.workdir, self._control_plane, url)
         self.traefik.start()
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """What kubectl prints, as admin; raises RuntimeError with its complaint when it fails."""
-        return _output(self.run_kubectl(*arguments, stdin=stdin))
-
-    def run_kubectl(self, *arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
-        """Run kubectl as admin, whatever comes of it."""
-        return self._run(self.programs.kubectl, arguments, stdin)
-
     def helm(self, *arguments: str) -> str:
         """What helm prints, as admin; raises RuntimeError with its complaint when it fails."""
-        return _output(self._run(self.programs.helm, arguments, None))
-
-    def _run(self, program: Path, arguments: Sequence[str], stdin: str | None) -> "subprocess.CompletedProcess[str]":
-        env = environment(self.workdir) | {"KUBECONFIG": str(self.kubeconfig())}
-        return subprocess.run(
-            [program, *arguments], input=stdin, capture_output=True, text=True, env=env, timeout=120, check=False
-        )
-
-    def get(self, path: str) -> Any:
-        """An object or a list, by its path on the API server."""
-        return self.api.get(path)
-
-    def apply(self, *manifests: Manifest, manager: str = "bed", force: bool = True) -> None:
-        """Server-side apply of each, in their order."""
-        for manifest in manifests:
-            self.api.apply(manifest, manager, force)
-
-    def delete(self, *manifests: Manifest) -> None:
-        """Delete each, if it is there; does not wait until they are gone."""
-        for manifest in manifests:
-            try:
-                self.api("DELETE", self.api.path(manifest))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-
-    def wait_ready(self, namespace: str, deployment: str, timeout: float = 90.0) -> None:
-        """Wait until all pods that a Deployment wants are ready, and of its newest template."""
-        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}"
-
-        def ready() -> bool:
-            stored = self.get(path)
-            wanted, status = stored["spec"]["replicas"], stored.get("status", {})
-            seen = status.get("observedGeneration") == stored["metadata"]["generation"]
-            counts = [
-                status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
-            ]
-            return seen and counts == [wanted] * 4
-
-        until(ready, timeout, f"readiness of {namespace}/{deployment}")
+        return output(self.run(self.programs.helm, arguments, None))
 
     def behave(self, deployment: str, namespace: str = "default", pods: int | None = None, **changes: Any) -> list[str]:
         """Change how the pods of a Deployment behave, without touching the Deployment; returns the pods' names.
@@ -260,13 +215,7 @@ def _node(workdir: Path, kubeconfig: Path) -> Process:
     return Process("node", command, workdir, lambda: answers(f"{NODE}/ready"), env=python_path())
 
 
-def _output(result: "subprocess.CompletedProcess[str]") -> str:
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(map(str, result.args))}: {result.stderr.strip()}")
-    return result.stdout
-
-
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
     """A folder that tells whose it is; those of processes that were killed are removed."""
     prefix = "rolloutplan-bed-"
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):

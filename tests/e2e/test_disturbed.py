@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
+
 from tests.bed import Stopwatch
 from tests.bed.processes import until
 from tests.e2e.at_once.test_commands import NEVER, SLOW_STAGES, answer
@@ -130,6 +132,7 @@ def test_the_breadcrumb_works_when_the_operator_is_dead(shop: Shop, running: Ope
     assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1}
 
 
+@pytest.mark.any_cluster
 def test_sigterm_ends_the_operator_within_five_seconds(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
@@ -166,6 +169,7 @@ def test_abort_means_now_whatever_else_is_broken(shop: Shop) -> None:
     assert "customers complain" in told["note"]
 
 
+@pytest.mark.any_cluster
 def test_of_two_commands_at_once_the_newest_counts_and_both_are_recorded(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.start(stages=SLOW_STAGES, guards=[NEVER])

@@ -28,6 +28,7 @@ def says(operator: Operator, event: str) -> bool:
     return any(line["event"] == event for line in operator.log())
 
 
+@pytest.mark.any_cluster
 def test_one_acts_and_the_other_takes_over(
     shop: Shop, running: Operator, second: Operator, traced: Receiver, record_property: Callable[[str, object], None]
 ) -> None:

@@ -69,6 +69,7 @@ def stored(bed: Bed, namespace: str) -> dict[str, Any]:
     return lease
 
 
+@pytest.mark.any_cluster
 def test_one_leads_and_a_release_hands_over_within_two_seconds(bed: Bed, namespace: str) -> None:
     async def story() -> None:
         async with connected() as api:
@@ -93,6 +94,7 @@ def test_one_leads_and_a_release_hands_over_within_two_seconds(bed: Bed, namespa
     asyncio.run(story())
 
 
+@pytest.mark.any_cluster
 def test_a_lease_changed_by_others_is_lost_or_put_back_or_repaired(bed: Bed, namespace: str) -> None:
     async def story() -> None:
         async with connected() as api:

@@ -37,6 +37,7 @@ def test_a_later_stage_is_edited_and_a_started_one_is_locked(shop: Shop) -> None
     assert shop.stored()["spec"]["stages"][0]["weight"] == "100%", "what is over is not locked"
 
 
+@pytest.mark.any_cluster
 def test_another_new_side_in_mid_run_goes_back_first(shop: Shop) -> None:
     shop.open()
     shop.start(stages=STAGES)

@@ -24,6 +24,7 @@ def answer(shop: Shop, token: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.any_cluster
 def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop, running: Operator) -> None:
     shop.open()
     shop.start(stages=SLOW_STAGES, guards=[NEVER])
@@ -45,6 +46,7 @@ def test_a_word_counts_once_and_a_pruned_annotation_changes_nothing(shop: Shop, 
     assert shop.phase() == "Judging"
 
 
+@pytest.mark.any_cluster
 def test_a_plan_that_is_committed_with_a_pause_starts_when_it_is_resumed(shop: Shop) -> None:
     shop.open()
     plan = shop.plan(stages=SLOW_STAGES, guards=[NEVER])
@@ -57,6 +59,7 @@ def test_a_plan_that_is_committed_with_a_pause_starts_when_it_is_resumed(shop: S
     shop.until("Judging/w25")
 
 
+@pytest.mark.any_cluster
 def test_a_stage_that_wants_approval_waits_for_it(shop: Shop) -> None:
     shop.open()
     stages = [{"weight": "25%", "soak": "1s"}, {"name": "all", "weight": "100%", "soak": "1s", "approval": "Required"}]
@@ -70,6 +73,7 @@ def test_a_stage_that_wants_approval_waits_for_it(shop: Shop) -> None:
     shop.until("Succeeded")
 
 
+@pytest.mark.any_cluster
 def test_promote_skip_revert_and_retry(shop: Shop) -> None:
     shop.open()
     slow = {"weights": ["5%", "25%", "50%"], "soak": "10m"}
@@ -106,6 +110,7 @@ def test_resume_takes_up_a_stage_whose_weights_somebody_moved_back(shop: Shop) -
     assert answer(shop, "t1")["reason"] == "Resumed"
 
 
+@pytest.mark.any_cluster
 @pytest.mark.parametrize(
     ("command", "words"),
     [("stop now", 'rolloutplan.dev/command: "stop" is not a command'), ("abort", "no token")],
@@ -117,6 +122,7 @@ def test_a_command_that_cannot_be_read_is_answered(shop: Shop, command: str, wor
     until(lambda: any(words in e["note"] for e in shop.events() if e["reason"] == "CommandRejected"), 30, "the answer")
 
 
+@pytest.mark.any_cluster
 def test_the_cli_says_what_is_wrong(shop: Shop) -> None:
     shop.bed.apply(objects.namespace(shop.namespace))
     gone = shop.cli("abort", "nothing", "-n", shop.namespace)

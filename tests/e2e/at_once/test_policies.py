@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.bed import objects
 from tests.bed.processes import until
 from tests.shop import Shop
@@ -43,6 +45,7 @@ def test_a_freeze_holds_before_the_next_increase_and_never_a_rollback(shop: Shop
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
+@pytest.mark.any_cluster
 def test_a_thaw_lets_it_go_on(shop: Shop) -> None:
     shop.open()
     demand(shop, freeze={"now": "incident 4711"})
@@ -74,6 +77,7 @@ def test_plans_run_one_at_a_time_and_say_where_they_stand_in_line(shop: Shop) ->
     until(over, 90, "the end of all three")
 
 
+@pytest.mark.any_cluster
 def test_a_spent_error_budget_takes_no_increase_and_one_that_is_not_known_neither(shop: Shop) -> None:
     shop.open()
     demand(shop, errorBudget={"query": "vector(0.05)", "atLeast": "20%"})

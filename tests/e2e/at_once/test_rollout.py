@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests import otlp
 from tests.bed import Stopwatch, netns, objects, prometheus
 from tests.bed.processes import until
@@ -170,6 +172,7 @@ def test_a_rollback_restores_the_snapshot_to_the_number_and_leaves_other_backend
     assert shop.traffic() == {"checkout-v1": 9, "checkout-v2": 1, "checkout-mirror": 2}
 
 
+@pytest.mark.any_cluster
 def test_without_data_it_is_held_at_the_deadline_and_then_as_the_plan_says(shop: Shop) -> None:
     shop.open()
     silent = {"name": "silent", "query": QUIET, "is": "> 0", "window": "2s"}
@@ -210,6 +213,7 @@ def test_no_weight_goes_back_to_a_side_without_endpoints_before_it_has_some_agai
     assert shop.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
 
 
+@pytest.mark.any_cluster
 def test_a_service_that_selects_nothing_gets_no_traffic_until_it_is_mended(shop: Shop, running: Operator) -> None:
     shop.open()
     service = objects.service("checkout-v2", shop.namespace)
@@ -248,6 +252,7 @@ def test_two_plans_on_one_route(shop: Shop) -> None:
     until(lambda: shop.status("second").get("reason") != "Conflict", 30, "its turn")
 
 
+@pytest.mark.any_cluster
 def test_deleting_a_plan_in_mid_run_puts_the_weights_back(shop: Shop) -> None:
     shop.open()
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
@@ -263,6 +268,7 @@ def test_deleting_a_plan_in_mid_run_puts_the_weights_back(shop: Shop) -> None:
     assert shop.traffic() == {"checkout-v1": 75, "checkout-v2": 25}
 
 
+@pytest.mark.any_cluster
 def test_a_namespace_that_ends_in_mid_run_does_not_hang(shop: Shop) -> None:
     shop.open()
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])
@@ -270,6 +276,7 @@ def test_a_namespace_that_ends_in_mid_run_does_not_hang(shop: Shop) -> None:
     shop.bed.kubectl("delete", "namespace", shop.namespace, "--timeout=30s")
 
 
+@pytest.mark.any_cluster
 def test_a_new_template_in_mid_run_goes_back_first_and_then_starts_anew(shop: Shop) -> None:
     shop.open()
     shop.start(stages=[{"weights": ["25%", "100%"], "soak": "30s"}])

@@ -73,9 +73,18 @@ def a_template(shop: Shop) -> None:
     shop.bed.apply(template | {"kind": "PredicateTemplate", "metadata": {"name": name, "namespace": shop.namespace}})
 
 
+ANYWHERE = pytest.mark.any_cluster
 CASES = [
-    pytest.param(drop_deployment, {}, "DeploymentNotFound", "checkout-v2", everything_back, id="no Deployment"),
-    pytest.param(drop_service, {}, "ServiceNotFound", "checkout-v2", everything_back, id="no Service"),
+    pytest.param(
+        drop_deployment,
+        {},
+        "DeploymentNotFound",
+        "checkout-v2",
+        everything_back,
+        id="no Deployment",
+        marks=ANYWHERE,
+    ),
+    pytest.param(drop_service, {}, "ServiceNotFound", "checkout-v2", everything_back, id="no Service", marks=ANYWHERE),
     pytest.param(drop_route, {}, "RouteNotFound", "checkout", everything_back, id="no route"),
     pytest.param(route_without_v2, {}, "RouteWithoutBothServices", "backendRefs", everything_back, id="no backend"),
     pytest.param(
@@ -85,6 +94,7 @@ CASES = [
         "MetricSource",
         a_source_of_its_own,
         id="no metric source",
+        marks=ANYWHERE,
     ),
     pytest.param(
         nothing,
@@ -93,6 +103,7 @@ CASES = [
         "unclosed left parenthesis",
         a_good_query,
         id="a query that Prometheus rejects",
+        marks=ANYWHERE,
     ),
     pytest.param(
         nothing,
@@ -101,6 +112,7 @@ CASES = [
         "neither PredicateTemplate",
         a_template,
         id="no template",
+        marks=ANYWHERE,
     ),
 ]
 
@@ -122,6 +134,7 @@ def test_it_says_what_is_missing_and_goes_on_when_it_is_there(
     shop.until("Judging", timeout=30)
 
 
+@pytest.mark.any_cluster
 @pytest.mark.parametrize(
     "damage",
     [

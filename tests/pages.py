@@ -11,6 +11,9 @@ A comment in the line before a block says it; readers do not see it. A comment w
     <!-- bed: load shop.example.com --> from here on requests come; each is to be answered well
     <!-- lint: values -->           the YAML is values of our chart
     <!-- lint: kind HTTPRoute -->   the YAML is a part of this built-in kind of route
+    <!-- lint: rollout -->          the YAML is the strategy of a Rollout of Argo
+    <!-- lint: canary -->           the YAML is the analysis of a Canary of Flagger
+    <!-- lint: converted -->        the YAML is the plan that the block before it becomes
     <!-- lint: no -->               the YAML is of other software, and has to be YAML
 
 Without a comment, YAML is checked by `rolloutplan lint`, PromQL and JSON are read, and the commands for a shell have to
@@ -27,6 +30,8 @@ from pathlib import Path
 from tests.shop import ROOT
 
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+READ_ONLY = frozenset({"", "no", "values", "kind", "rollout", "canary", "converted"})
+"""What is said of a block that no reader is to do anything with."""
 _MARK = re.compile(r"\s*<!-- (bed|lint): (\S+) ?(.*?) -->\s*")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`[^`]*`")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.cli.main import main
 from rolloutplan.tools.convert.convert import convert_object
 from rolloutplan.tools.convert.draft import CannotConvertError, Objects
+from tests.pages import blocks
+from tests.shop import ROOT
 
 TEMPLATE = {
     "metadata": {"labels": {"app": "shop"}},
@@ -95,6 +98,16 @@ def test_the_steps_of_a_rollout_are_stages() -> None:
     ]
     assert "changed: spec.strategy.canary.steps[4].pause: it waits until somebody promotes" in said
     assert "left out: spec.strategy.canary.steps[7].setCanaryScale" in said
+
+
+def test_a_page_shows_what_becomes_of_a_release_side_by_side() -> None:
+    shown = list(blocks(ROOT / "docs/coming-from-elsewhere.md"))
+    pairs = [(before, after) for before, after in pairwise(shown) if after.action == "converted"]
+    assert {before.action for before, _ in pairs} == {"rollout", "canary"}
+    for before, after in pairs:
+        make = {"rollout": rollout, "canary": canary}[before.action]
+        _, plan, _ = converted(make(yaml.safe_load(before.text)))
+        assert plan == yaml.safe_load(after.text)
 
 
 def test_both_sides_have_the_pods_of_the_rollout_and_selectors_that_share_no_pod() -> None:

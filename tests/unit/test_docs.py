@@ -7,6 +7,7 @@ from rolloutplan.api.rendering import BUILTIN_VARIABLES
 from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.analysis.variables import variables_for
+from rolloutplan.generate.states import states
 from tests.refusals import PLAN, changed
 from tests.shop import ROOT
 
@@ -41,6 +42,13 @@ def test_the_page_on_gitops_gives_every_phase_a_health() -> None:
     rows = dict(HEALTH.findall(page("docs/gitops.md")))
     assert len(rows) == 4
     assert {phase for phase in Phase if not any(f"`{phase}`" in text for text in rows.values())} == set()
+
+
+def test_the_picture_of_the_usual_ways_has_no_other_ways_than_the_table() -> None:
+    drawn = re.findall(r"^    (\w+) --> (\w+)$", page("docs/concepts.md"), re.MULTILINE)
+    ways = {(source, to) for source, to in re.findall(r"^    (\w+) --> (\w+):", states(), re.MULTILINE)}
+    assert drawn
+    assert {*drawn} <= ways
 
 
 def test_the_readme_has_the_figures_of_the_page_of_figures() -> None:

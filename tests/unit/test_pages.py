@@ -88,7 +88,7 @@ def test_a_kind_of_route_on_a_page_is_the_one_that_is_built_in(block: Block) -> 
     assert said.items() <= built_in.items()
 
 
-@pytest.mark.parametrize("block", [block for block in YAML if block.action in ("", "file")], ids=str)
+@pytest.mark.parametrize("block", [block for block in YAML if block.action in ("", "file", "converted")], ids=str)
 def test_yaml_on_a_page_would_be_taken(block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     objects = [filled(whole(each)) for each in yaml.safe_load_all(block.text)]
     if not any(each["apiVersion"] == API for each in objects):

@@ -105,8 +105,8 @@ def test_a_page_shows_what_becomes_of_a_release_side_by_side() -> None:
     pairs = [(before, after) for before, after in pairwise(shown) if after.action == "converted"]
     assert {before.action for before, _ in pairs} == {"rollout", "canary"}
     for before, after in pairs:
-        make = {"rollout": rollout, "canary": canary}[before.action]
-        _, plan, _ = converted(make(yaml.safe_load(before.text)))
+        part = yaml.safe_load(before.text)
+        _, plan, _ = converted(rollout(part) if before.action == "rollout" else canary(part))
         assert plan == yaml.safe_load(after.text)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-CONCLUDED: Final = {"aiosignal": "Apache-2.0", "promql-parser": "MIT"}
+CONCLUDED: Final = {"aiosignal": "Apache-2.0", "promql-parser": "MIT", "protobuf": "BSD-3-Clause"}
 """SPDX licences, as the licence files of these packages have them: their metadata names none of SPDX."""
 BUILDER: Final = "urn:rolloutplan:make-release"
 _PART: Final = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"

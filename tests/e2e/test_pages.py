@@ -19,6 +19,7 @@ from tests.bed.api import ApiError
 from tests.bed.gateway import PORT
 from tests.bed.load import Load
 from tests.bed.processes import python_path, until
+from tests.commands import calls, shell, unknown
 from tests.pages import PAGES, READ_ONLY, Block, blocks, missing
 from tests.shop import ROOT, ROUTES, Operator
 
@@ -31,6 +32,9 @@ GATEWAY = {
 }
 """The Gateway that the routes of the pages name, as Envoy Gateway's quickstart calls it."""
 FOLLOWED = [page for page in PAGES if any(block.action == "run" for block in blocks(page))]
+IMAGE = "--set image.repository=registry.example.com/rolloutplan,image.tag=0.1.0"
+SERVED = ("v1", "apps/", "autoscaling/", "networking.k8s.io/", "rbac.authorization.k8s.io/")
+"""What the API server has by itself."""
 ENDS_WITHIN = 120
 """Seconds that a block may take: a plan that has been hurried takes a quarter of that."""
 WATCHES_FOR = 2
@@ -127,6 +131,27 @@ def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
     for load in reader.loads.values():
         counts = load.stop()
         assert {outcome for _, outcome in counts} == {200}, counts
+
+
+def test_what_no_page_has_its_reader_run_would_be_taken_too(reader: Reader, bed: Bed) -> None:
+    """Objects of the API server's own kinds, values of our chart, and the flags of helm, on all pages."""
+    of_helm = []
+    for block in (block for page in PAGES for block in blocks(page) if block.action in ("", "values")):
+        if block.action == "values":
+            done = reader.type(
+                f"helm template rolloutplan {ROOT}/deploy/helm/rolloutplan {IMAGE} -f - <<'END'\n{block.text}END"
+            )
+            assert done.returncode == 0, f"{block}: {done.stdout}"
+        elif block.language == "yaml":
+            parts = [each for each in yaml.safe_load_all(block.text) if "kind" in each]
+            served = [each for each in parts if each["apiVersion"].startswith(SERVED)]
+            made = yaml.safe_dump_all(served)
+            done = reader.type(f"kubectl apply --dry-run=server --validate=strict -f - <<'END'\n{made}END")
+            assert not served or done.returncode == 0, f"{block}: {done.stdout}"
+        elif block.language in ("sh", "console"):
+            of_helm += [words for words in calls(shell(block)) if words[0] == "helm"]
+    assert of_helm
+    assert [words for words in of_helm if unknown(words, bed.programs.helm)] == []
 
 
 def test_the_chart_of_the_examples_releases_twice(reader: Reader, bed: Bed) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from markdown_it import MarkdownIt
 
 from tests.pages import PAGES, blocks, links
 from tests.shop import ROOT
@@ -34,6 +35,18 @@ def test_links_of_the_site_lead_somewhere(pages: list[Path], record_property: Ca
                 assert (page.parent / unquote(link)).exists(), f"{page.relative_to(SITE)}: {link}"
     record_property("pages", len(pages))
     record_property("links within the site", found)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.is_relative_to(ROOT / "docs")], ids=lambda page: page.name
+)
+def test_the_site_has_the_lists_blocks_and_cells_that_a_forge_shows(pages: list[Path], page: Path) -> None:
+    """Both read Markdown otherwise: nested text in a list, or a list right below a line, is lost in one of them."""
+    forge = MarkdownIt("commonmark").enable("table").render(page.read_text())
+    path = page.relative_to(ROOT / "docs").with_suffix(".html")
+    _, _, article = (SITE / path.with_name(path.name.replace("README", "index"))).read_text().partition("<article")
+    for tag in ("<li>", "<td", "<pre"):
+        assert article.partition("</article>")[0].count(tag) == forge.count(tag), tag
 
 
 def test_no_page_fetches_anything_elsewhere(pages: list[Path]) -> None:

@@ -8,6 +8,7 @@ from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.analysis.variables import variables_for
 from rolloutplan.generate.states import states
+from tests.pages import anchors
 from tests.refusals import PLAN, changed
 from tests.shop import ROOT
 
@@ -15,6 +16,7 @@ VARIABLE = re.compile(r"^\| `\$(\w+)` \|.*\| `([^`]+)` \|$", re.MULTILINE)
 HEALTH = re.compile(r"^\| (Healthy|Progressing|Suspended|Degraded) \| (.*) \|$", re.MULTILINE)
 
 
+PAGE = re.compile(r"(docs/[\w/-]+\.md)(?:#([\w-]+))?")
 NAMESPACE_LAST = re.compile(r"rolloutplan [a-z]+ (?!-)[^`|#\n]*? -n \S+")
 
 
@@ -78,3 +80,12 @@ def test_the_cookbook_has_every_example() -> None:
         file for folder in ("examples", "examples/routers") for file in (ROOT / folder).iterdir() if file.is_file()
     ]
     assert {file for file in files if f'--8<-- "{file.relative_to(ROOT)}"' not in shown} == set()
+
+
+def test_pages_that_messages_and_files_name_are_there() -> None:
+    folders = [(ROOT / name).rglob("*") for name in ("operator", "deploy", "examples")]
+    files = [file for folder in folders for file in folder if file.suffix in {".py", ".yaml"}]
+    named = {found for file in files for found in PAGE.findall(file.read_text())}
+    assert len(named) > 10
+    assert {name for name, anchor in named if not (ROOT / name).exists()} == set()
+    assert {f"{name}#{anchor}" for name, anchor in named if anchor and anchor not in anchors(ROOT / name)} == set()

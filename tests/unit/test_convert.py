@@ -426,7 +426,8 @@ WORDS = ["istio", "name", "a", "5m", "{{ args.x }}", "result > 1", "Deployment",
 NAMES = """
 setWeight pause duration analysis templates templateName args name value steps trafficRouting istio virtualService
 labels metadata spec template selector matchLabels metrics interval count provider prometheus query address
-thresholdRange min max stepWeights webhooks type port match x
+thresholdRange min max stepWeights webhooks type port match x headers headerName headerValue exact regex cookie
+cookieName maxAge percentage path prefix failureLimit
 """
 KEYS = st.sampled_from(re.findall(r"\w+", NAMES))
 SCALARS = st.none() | st.booleans() | st.integers(-5, 10**20) | st.floats(allow_nan=False) | st.sampled_from(WORDS)
@@ -434,7 +435,9 @@ JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
 )
 STEP = st.fixed_dictionaries(
-    {}, optional={"setWeight": st.integers(-1, 101) | JSON, "pause": JSON, "analysis": JSON, "experiment": JSON}
+    {},
+    optional=dict.fromkeys(("pause", "analysis", "experiment", "setHeaderRoute", "setMirrorRoute"), JSON)
+    | {"setWeight": st.integers(-1, 101) | JSON},
 )
 ROLLOUTS = st.builds(
     lambda strategy, more: {**rollout(None), "spec": {"template": TEMPLATE, "strategy": {"canary": strategy}, **more}},
@@ -456,7 +459,14 @@ CANARIES = st.builds(
     lambda analysis, more: canary(analysis, **more),
     st.fixed_dictionaries(
         {},
-        optional=dict.fromkeys(("interval", "iterations", "stepWeights", "threshold", "metrics", "webhooks"), JSON)
+        optional=dict.fromkeys(
+            ("interval", "stepWeights", "metrics", "webhooks", "match", "mirrorWeight", "sessionAffinity"), JSON
+        )
+        | {
+            "iterations": st.integers(-1, 9) | JSON,
+            "threshold": st.integers(-1, 9) | JSON,
+            "mirror": st.booleans() | JSON,
+        }
         | {"stepWeight": st.integers(-1, 101), "maxWeight": st.integers(-1, 200)},
     ),
     st.dictionaries(

@@ -797,6 +797,7 @@ FULL: Final = changed(
             "drain": "10s",
             "share": "Ignore",
             "acceptedWithin": "5m",
+            "ownership": "Owned",
         },
         "metrics": {"source": "default"},
         "interval": "5s",

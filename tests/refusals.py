@@ -778,6 +778,12 @@ PLANS: Final = (
     Refusal(
         "a gateway without time", {"traffic.acceptedWithin": "500ms"}, ("spec.traffic.acceptedWithin", "1s or more")
     ),
+    Refusal(
+        "a route of our own of a kind that has none",
+        {"traffic.ownership": "Owned", "traffic.routes[0].kind": "GRPCRoute"},
+        ("spec.traffic.ownership", "HTTPRoutes alone"),
+    ),
+    Refusal("an ownership of no name", {"traffic.ownership": "Own"}, ("spec.traffic.ownership", "Owned")),
     Refusal("a gateway with a day", {"traffic.acceptedWithin": "24h"}, ("spec.traffic.acceptedWithin", "1h or less")),
     Refusal(
         "a time too long",

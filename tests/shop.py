@@ -102,7 +102,7 @@ class Operator:
         """
         self._bed = bed
         alone = "--cluster-lease-namespace="  # several stand on a bed, each for a Lease of its own
-        lent = (alone, "--jobs", "--scaling", f"--job-metadata={PREFIX}*")
+        lent = (alone, "--jobs", "--scaling", "--owned-routes", f"--job-metadata={PREFIX}*")
         ports = [f"--health-port={port}", f"--metrics-port={port + METRICS_ABOVE}"]
         # Prometheus and the API server of the bed share an address, which is one of this machine too.
         hosts = (f"--source-hosts={bed.address}", f"--notifier-hosts={bed.address}")

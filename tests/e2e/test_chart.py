@@ -72,12 +72,20 @@ GROUPS_MADE = ("rbac.authorization", "networking", "apiextensions", "admissionre
 EVERYTHING = (
     "--set=metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true,alerts.enabled=true",
     "--set=networkPolicy.enabled=true,people.aggregate=true,ownRouters=true,jobs.enabled=true,scaling.enabled=true",
+    "--set=ownedRoutes.enabled=true",
     "--set=admission.approvers={release-managers}",
 )
 """Every object that the chart can make."""
-LENT = {"jobs": "--set=jobs.enabled=true", "scaling": "--set=scaling.enabled=true"}
+LENT = {
+    "jobs": "--set=jobs.enabled=true",
+    "scaling": "--set=scaling.enabled=true",
+    "owned routes": "--set=ownedRoutes.enabled=true",
+}
 """The switches of what plans are lent. Jobs of the bed say by annotations how they behave."""
 BEHAVIOUR = f"--set=jobs.metadata={{{PREFIX}*}}"
+
+OWNED = {"routes": [{"kind": "HTTPRoute", "name": "checkout"}], "ownership": "Owned", "drain": "0s"}
+"""How a plan moves traffic whose route a pipeline writes again and again."""
 
 Right = tuple[str, str]
 """A verb, and what it is done to: `routes.group/subresource`."""
@@ -109,6 +117,7 @@ POLICY: dict[str, Any] = {
 WEBHOOK = {"url": "https://hooks.example/rollouts"}
 """Where nobody is, and where no Notifier of a namespace may point by default."""
 READS_ROUTE: Right = ("get", "httproutes.gateway.networking.k8s.io")
+DELETES_ROUTE: Right = ("delete", "httproutes.gateway.networking.k8s.io")
 DELETES_RECORD: Right = ("delete", "rolloutrecords.rolloutplan.dev")
 
 
@@ -152,6 +161,7 @@ def test_helm_finds_no_fault_with_it(bed: Bed) -> None:
         ("jobs.enabeld=true", "at '/jobs': additional properties 'enabeld' not allowed"),
         ("jobs.maxParallelism=-1", "at '/jobs/maxParallelism': minimum: got -1, want 0"),
         ("jobs.metadata={*}", "at '/jobs/metadata/0': '*' does not match pattern"),
+        ("ownedRoutes.enabled=yes", "at '/ownedRoutes/enabled': got string, want boolean"),
         ("scaling.maxReplicas=many", "at '/scaling/maxReplicas': got string, want integer"),
         ("admission.approvers=ops", "at '/admission/approvers': got string, want array"),
         ("people.aggregate=yes", "at '/people/aggregate': got string, want boolean"),
@@ -204,6 +214,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "logLevel": "debug",
         "jobs": {"enabled": True, "maxParallelism": 2, "metadata": ["a.b/*", "c"]},
         "scaling": {"enabled": True, "maxReplicas": 9},
+        "ownedRoutes": {"enabled": True},
         "admission": {"approvers": ["release managers"]},
         "sourceHosts": ["prometheus.monitoring:9090", "*.example.com"],
         "notifiers": {"hosts": ["hooks.example.com"]},
@@ -259,6 +270,7 @@ def test_a_value_of_every_kind_arrives(bed: Bed, tmp_path: Path) -> None:
         "--job-metadata=c",
         "--scaling",
         "--max-replicas=9",
+        "--owned-routes",
         "--authenticated-commands",
         "--source-hosts=prometheus.monitoring:9090",
         "--source-hosts=*.example.com",
@@ -577,10 +589,12 @@ def test_a_pod_monitor_wants_a_cluster_that_knows_it(installed: Bed) -> None:
         installed.delete(monitors)
 
 
-def let_no_pod_in(bed: Bed, namespace: str) -> None:
-    """From now on the API server refuses pods such as those of our Jobs in this namespace."""
+def start_without_pods(shop: Shop) -> None:
+    """Start a plan with a Job where the API server refuses its pods from now on; wait until the plan says why."""
     restricted = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-    bed.api("PATCH", f"/api/v1/namespaces/{namespace}", restricted, MERGE_PATCH)
+    shop.bed.api("PATCH", f"/api/v1/namespaces/{shop.namespace}", restricted, MERGE_PATCH)
+    shop.start(**FAST, assumptions=[assumption("cache")])
+    until(lambda: "PodSecurity" in shop.status().get("message", ""), 30, "why the Job has no pod")
 
 
 def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switches(
@@ -592,12 +606,13 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     """
     plain, bad = Shop(installed, "chart-plain").open(), Shop(installed, "chart-bad").open()
     works, stuck = Shop(installed, "chart-jobs").open(), Shop(installed, "chart-stuck").open()
-    sized = Shop(installed, "chart-scaling").open()
+    sized, owned = Shop(installed, "chart-scaling").open(), Shop(installed, "chart-owned").open()
     upgrade(installed, CHART, *LENT.values(), BEHAVIOUR, "--set=records.kept=1")
-    for shop in (plain, works, sized):
+    for shop in (plain, works, sized, owned):
         installed.load(shop.host, rate=50)
     works.start(**FAST, assumptions=[assumption("cache")], contract={"jobs": [{"name": "drop", **job()}]})
     sized.start(**FAST, expand={"scale": {"new": 3}}, contract={"scaleOld": 1})
+    owned.start(**FAST, traffic=OWNED)
     resize(plain, 0)
     plain.start(**FAST)
     installed.delete(lease(NAME))
@@ -630,35 +645,35 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
                 60,
                 "a second look at the route that nobody accepts",
             )
-        let_no_pod_in(installed, stuck.namespace)
-        stuck.start(**FAST, assumptions=[assumption("cache")])
-        until(lambda: "PodSecurity" in stuck.status().get("message", ""), 30, "why the Job has no pod")
+        start_without_pods(stuck)
         stuck.say("abort a1")
         roll_back(bad)
         stuck.until("RolledBack")
-        for shop in (plain, works, sized):
+        for shop in (plain, works, sized, owned):
             shop.until("Succeeded", timeout=60)
+        commit_the_end(owned)
         until(
             lambda: (
                 ("Succeeded" in plain.reasons() and "RolledBack" in bad.reasons())
-                and DELETES_RECORD in trail.used()
+                and {DELETES_RECORD, DELETES_ROUTE} <= trail.used()
                 and installed.get(installed.api.path(POLICY)).get("status", {}).get("focus") == "Stability"
             ),
             40,
-            "the last Events, the end of an old record, and the shift of a focus",
+            "the last Events, the end of an old record and of an owned route, and the shift of a focus",
         )
     granted = rights(installed, "ClusterRole", "Role")
     until(lambda: {right for right in granted if right[0] == "watch"} <= trail.used(), 30, "the end of all watches")
 
-    for shop in (plain, works, sized):
+    for shop in (plain, works, sized, owned):
         assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     assert bad.traffic() == {"checkout-v1": 100, "checkout-v2": 0}
     parts = {
         "": {"", NAMESPACE, plain.namespace, bad.namespace},
         "jobs": {works.namespace, stuck.namespace},
         "scaling": {sized.namespace},
+        "owned routes": {owned.namespace},
     }
-    for lent in ((), ("jobs",), ("scaling",), ("jobs", "scaling")):
+    for lent in ((), ("jobs",), ("scaling",), ("jobs", "scaling"), ("owned routes",)):
         given = rights_in(
             render(installed, *(LENT[switch] for switch in lent), api_versions(installed)), "ClusterRole", "Role"
         )
@@ -671,7 +686,7 @@ def test_the_rights_given_are_the_rights_used_for_each_combination_of_the_switch
     assert [(each["type"], each["status"], each["reason"]) for each in conditions] == [("Ready", "True", "Served")]
     installed.delete(OWN_KIND, POLICY)
     upgrade(installed, CHART)
-    for shop in (plain, bad, works, stuck, sized):
+    for shop in (plain, bad, works, stuck, sized, owned):
         shop.close()
 
 
@@ -679,6 +694,11 @@ def retry_with_a_touched_record(shop: Shop) -> None:
     """Start it again. Somebody has written to the record of its run: it is read before the next decision is added."""
     shop.bed.kubectl("label", "rr", "--all", "-n", shop.namespace, "touched=true")
     shop.say("retry r1")
+
+
+def commit_the_end(shop: Shop) -> None:
+    """Give the route the weights of the end, as a pipeline does: it takes its traffic over from the operator's own."""
+    shop.bed.apply(objects.httproute(shop.serves, {"checkout-v1": 0, "checkout-v2": 100}, shop.namespace, shop.host))
 
 
 def resize(shop: Shop, replicas: int) -> None:
@@ -738,6 +758,7 @@ def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in
     upgrade(installed, CHART, *LENT.values(), "--set=admission.approvers={release-managers}")
     releaser, author = Person(installed, shop, "ann", "release-managers"), Person(installed, shop, "bob")
     worker, scaler = Person(installed, shop, "eve", rights=("jobs",)), Person(installed, shop, "sid", rights=("scale",))
+    router = Person(installed, shop, "rob", rights=("routes",))
     works: dict[str, Any] = {"expand": {"jobs": [{"name": "add", **job()}]}}
     sizes: list[dict[str, Any]] = [{"expand": {"scale": {"new": 2}}}, {"contract": {"scaleOld": 0}}]
     until(lambda: "may not create Jobs" in author.says_of(shop.plan(**works)), 30, "the policies")
@@ -745,6 +766,8 @@ def test_the_policies_admit_authors_by_their_rights_and_commands_by_group_and_in
     assert not author.says_of(shop.plan())
     assert not worker.says_of(shop.plan(**works))
     assert not scaler.says_of(shop.plan(**sizes[0]))
+    assert not router.says_of(shop.plan(traffic=OWNED))
+    assert "sid may not create HTTPRoutes in namespace chart-admission" in scaler.says_of(shop.plan(traffic=OWNED))
     for spec in sizes:
         assert "may not update its scale" in worker.says_of(shop.plan(**spec))
     others: list[dict[str, Any]] = [
@@ -818,6 +841,8 @@ class Person:
         rules += [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}] if "jobs" in rights else []
         scale = {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["update"]}
         rules += [{**scale, "resourceNames": ["checkout-v1", "checkout-v2"]}] if "scale" in rights else []
+        routes = {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"], "verbs": ["create"]}
+        rules += [routes] if "routes" in rights else []
         meta, rbac = {"name": name, "namespace": shop.namespace}, "rbac.authorization.k8s.io"
         reference = {"apiGroup": rbac, "kind": "ClusterRole" if role else "Role", "name": role or name}
         binding = {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "metadata": meta, "roleRef": reference}

@@ -153,6 +153,7 @@ class StatusReason(StrEnum):
     ROUTE_NOT_FOUND = "RouteNotFound"
     ROUTE_WITHOUT_BOTH_SERVICES = "RouteWithoutBothServices"
     ROUTE_UNREADABLE = "RouteUnreadable"
+    ROUTE_NOT_OWNED = "RouteNotOwned"
     FLAG_NOT_USABLE = "FlagNotUsable"
     RULE_NOT_FOUND = "RuleNotFound"
     WEIGHTS_TOO_LARGE = "WeightsTooLarge"

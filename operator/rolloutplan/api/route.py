@@ -7,6 +7,8 @@ from typing import Final
 
 FEATURE_FLAG: Final[str] = "FeatureFlag"
 """The kind whose sides are variants of a flag, and may be one Deployment."""
+HTTP_ROUTE: Final[str] = "HTTPRoute"
+"""The one kind of which the operator can own a route in place of the one in Git (traffic/owned.py)."""
 REPLICAS: Final[str] = "Replicas"
 """The kind without a router: the pods of both sides are behind one Service, and their numbers are the weights."""
 
@@ -20,3 +22,12 @@ class RouteId:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+_OWNED: Final = "-rolloutplan"
+_LONGEST_NAME: Final = 253
+
+
+def owned_name(name: str) -> str:
+    """The name of the route that the operator owns in place of one with this name."""
+    return f"{name[: _LONGEST_NAME - len(_OWNED)].rstrip('-.')}{_OWNED}"

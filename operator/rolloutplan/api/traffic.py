@@ -4,12 +4,12 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from rolloutplan.api.added import Sticky
 from rolloutplan.api.parsing import SpecModel, Violations
 from rolloutplan.api.quantities import Duration, at_least, at_most
-from rolloutplan.api.route import FEATURE_FLAG, REPLICAS, RouteId
+from rolloutplan.api.route import FEATURE_FLAG, HTTP_ROUTE, REPLICAS, RouteId, owned_name
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.shown import shown
 from rolloutplan.api.text_format import DNS_NAME, DnsName, TextFormat, cel
@@ -96,6 +96,9 @@ FLAG_KEY: Final = TextFormat(
 FlagKey: TypeAlias = Annotated[str, BeforeValidator(FLAG_KEY.read), WithJsonSchema(FLAG_KEY.schema())]
 WHICH_FLAG: Final = "is missing: name the flag in spec.flagSpec.flags of the FeatureFlag whose weights the plan moves"
 NO_FLAG_HERE: Final = "is a flag, and only a FeatureFlag has flags: leave it out"
+ONLY_HTTP_ROUTES: Final = (
+    f'"Owned" is for plans with {HTTP_ROUTE}s alone: leave it out, and keep the weights of the other kinds out of Git'
+)
 BY_VARIANTS: Final = "is not for a FeatureFlag: its rule is the flag, and its sides are old.variant and new.variant"
 
 
@@ -125,9 +128,18 @@ class RouteRef(SpecModel):
         " the sides.",
     )
 
+    _is_owned: bool = PrivateAttr(default=False)
+
     @property
     def id(self) -> RouteId:
-        return RouteId(self.kind, self.name)
+        """The route whose weights are moved: the one of this name, or the one that the operator owns in its place."""
+        return RouteId(self.kind, owned_name(self.name) if self._is_owned else self.name)
+
+    def owned(self) -> Self:
+        """The same reference to the route that the operator owns in place of this one."""
+        ref = self.model_copy()
+        ref._is_owned = True  # noqa: SLF001 - of its own class
+        return ref
 
     @property
     def rule_names(self) -> tuple[int | str, ...]:
@@ -157,6 +169,12 @@ class Traffic(SpecModel):
     routes: tuple[RouteRef, ...] = Field(
         min_length=1, max_length=16, description="The routes whose weights are changed, all at the same time."
     )
+    ownership: Literal["Weights", "Owned"] = Field(
+        default="Weights",
+        description="Weights moves the weights of the routes themselves. Owned leaves them as they are, for a pipeline"
+        " that writes them again and again: the operator makes a route of its own from each, which takes its traffic"
+        f" and whose weights are moved. For {HTTP_ROUTE}s alone, where the installation allows it (ownedRoutes).",
+    )
     accepted_within: Annotated[Duration, at_least("1s"), at_most("1h")] = Field(
         default=ACCEPTED_WITHIN,
         description="How long the gateways may take to accept a weight. Guards stay on meanwhile, and after it the"
@@ -180,3 +198,11 @@ class Traffic(SpecModel):
         description="A cookie that keeps a user on the side that answered first, from the first weight on until the"
         " last one. Only where the kind of the route has such a field.",
     )
+
+    @model_validator(mode="after")
+    def _owned(self) -> Self:
+        if self.ownership == "Weights":
+            return self
+        if any(ref.kind != HTTP_ROUTE for ref in self.routes):
+            raise Violations(("ownership", ONLY_HTTP_ROUTES))
+        return self.model_copy(update={"routes": tuple(ref.owned() for ref in self.routes)})

@@ -107,6 +107,10 @@ def serve(
     scaling: Annotated[
         bool, typer.Option("--scaling", help="plans may scale their Deployments (default: they may not)")
     ] = False,
+    owned_routes: Annotated[
+        bool,
+        typer.Option("--owned-routes", help="plans may have routes of the operator's own made (default: they may not)"),
+    ] = False,
     max_parallelism: Annotated[
         int, _most(f"pods of a Job at a time ({_NONE.max_parallelism})")
     ] = _NONE.max_parallelism,
@@ -200,7 +204,7 @@ def serve(
         ),
     ] = None,
 ) -> int:
-    """Without --jobs and --scaling, plans may move weights and nothing else."""
+    """Without --jobs, --scaling and --owned-routes, plans may move weights and nothing else."""
     hosts: dict[str, SourceHosts] = {}
     for option, given in (("--source-hosts", source_hosts), ("--notifier-hosts", notifier_hosts)):
         try:
@@ -221,6 +225,7 @@ def serve(
         grants=Grants(
             jobs=jobs,
             scaling=scaling,
+            owned_routes=owned_routes,
             max_parallelism=max_parallelism,
             max_completions=max_completions,
             max_backoff_limit=max_backoff_limit,

@@ -321,6 +321,7 @@ class PlanRun:
             grants=facts.grants,
             unread=facts.unread,
             unread_routes=facts.unread_routes,
+            route_notes=facts.route_notes,
             routers=facts.routers,
             own_kinds=facts.own_kinds,
             metadata_writes=self._writes.metadata,

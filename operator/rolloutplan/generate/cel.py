@@ -49,7 +49,7 @@ from rolloutplan.api.quantities import (
     duration_in_cel,
 )
 from rolloutplan.api.rendering import BUILTIN_VARIABLES
-from rolloutplan.api.route import FEATURE_FLAG, REPLICAS
+from rolloutplan.api.route import FEATURE_FLAG, HTTP_ROUTE, REPLICAS
 from rolloutplan.api.route_kind_rules import (
     CORE_ROUTES,
     NAME_OF_RULES,
@@ -83,7 +83,7 @@ from rolloutplan.api.stage import MADE_NAME, MAX_STAGES, NAME_OF_WEIGHT, NAMELES
 from rolloutplan.api.tasks import ENDS_IN_TIME, NOT_BELOW_FULL, NOTHING_TO_APPROVE
 from rolloutplan.api.template import DUPLICATE_NAME, ONE_BODY
 from rolloutplan.api.text_format import HEADER, LABEL, NOTIFIER_HEADER, PARAMETER, QUOTE, SERIES_LABEL, TextFormat, cel
-from rolloutplan.api.traffic import BY_VARIANTS, NO_FLAG_HERE, WHICH_FLAG
+from rolloutplan.api.traffic import BY_VARIANTS, NO_FLAG_HERE, ONLY_HTTP_ROUTES, WHICH_FLAG
 
 GIVEN: Final = "x-given"
 """The key of a rule with what must hold before it is looked at. Rules on one field that have the same pay for it once:
@@ -631,6 +631,11 @@ RULES: Final[Mapping[str, tuple[dict[str, Any], ...]]] = {
             "self.routes.all(r, self.routes.exists_one(other, other.kind == r.kind && other.name == r.name))",
             says="two routes have the same kind and name: name each once",
             at=".routes",
+        ),
+        _rule(
+            f"!has(self.ownership) || self.ownership != 'Owned' || self.routes.all(r, r.kind == '{HTTP_ROUTE}')",
+            says=ONLY_HTTP_ROUTES,
+            at=".ownership",
         ),
         _floor("acceptedWithin", "1s"),
         _ceiling("acceptedWithin", "1h"),

@@ -29,6 +29,7 @@ from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.limiter import Priority
 from rolloutplan.loop.notifier_status import NotifierStatuses
 from rolloutplan.loop.options import Options
+from rolloutplan.loop.owned_routes import OwnedRoutes
 from rolloutplan.loop.policy_status import PolicyStatuses
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.record_pruning import RecordPruning
@@ -241,15 +242,27 @@ def _housekeeping(
         leading=leading,
         apply=reconciler.apply,
     )
+    owned = OwnedRoutes(
+        api,
+        store,
+        leading=leading,
+        wake=reconciler.schedule.soon,
+        apply=reconciler.apply,
+        namespaces=namespaces,
+    )
+    may_own = options.grants.owned_routes
+    if may_own:
+        reconciler.seen = owned.seen
     reconciler.notifiers_changed = reconciler.notifications.changed = notifiers.changed
 
     def led() -> None:
         kinds.changed()
         pruning.led()
         notifiers.changed()
+        owned.led()
 
     reconciler.led = led
-    return kinds.run(), pruning.run(), policies.run(), notifiers.run()
+    return kinds.run(), pruning.run(), policies.run(), notifiers.run(), *((owned.run(),) if may_own else ())
 
 
 def _elector(

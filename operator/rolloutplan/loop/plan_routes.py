@@ -31,6 +31,14 @@ def named_routes(plan: Plan) -> frozenset[RouteId]:
     return frozenset(named | {route.id for route in plan.status.weights.snapshot})
 
 
+def owned_by(plan: Plan) -> dict[RouteId, RouteId]:
+    """Return the routes that the operator owns for a plan, each with the one in Git."""
+    traffic = plan.view.written.traffic if plan.view.written is not None else None
+    if traffic is None or traffic.ownership == "Weights":
+        return {}
+    return {ref.id: RouteId(ref.kind, ref.name) for ref in traffic.routes}
+
+
 def route_idents(plan: Plan, kinds: RouteKinds) -> frozenset[Id]:
     """Return the objects of these routes, as far as their kinds are known."""
     idents = (kinds.ident(plan.view.namespace, route, kept_kinds(plan)) for route in named_routes(plan))

@@ -33,7 +33,7 @@ from rolloutplan.loop.routers import Trouble
 from rolloutplan.loop.schedule import Schedule
 from rolloutplan.loop.stagger import Stagger
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
-from rolloutplan.loop.versions import Id, Listing
+from rolloutplan.loop.versions import Id, Listing, name_of
 from rolloutplan.metrics.access import NOWHERE
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.publish.base import DecisionSink, view_of
@@ -112,6 +112,8 @@ class Reconciler:
         """Called when this replica begins to lead."""
         self.notifiers_changed: Callable[[], None] = lambda: None
         """Called when a Notifier or a ClusterNotifier has changed."""
+        self.seen: Callable[[Id], None] = lambda _: None
+        """Called with each object that has changed, or is gone; without a name where that may be any of its kind."""
         self._epoch: int | None = None
         self._led_since = now()
         self._runs: dict[str, PlanRun] = {}
@@ -199,14 +201,17 @@ class Reconciler:
     def apply(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
         """Store an object from a watch or an answer; the affected plans are reconciled at once."""
         self._requeue_affected(kind, self.store.apply(kind, event, raw))
+        self.seen((kind, *name_of(raw)))
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Remove an object that is gone; the affected plans are reconciled at once."""
         self._requeue_affected(kind, self.store.remove((kind, namespace, name)))
+        self.seen((kind, namespace, name))
 
     def listed(self, listing: Listing) -> None:
         """Handle a complete list: stored objects that are not in it are gone."""
         self._requeue_affected(listing.kind, self.store.listed(listing))
+        self.seen((listing.kind, "", ""))
         self.requeue_all()
 
     def fetch(self, ident: Id) -> None:

@@ -50,7 +50,15 @@ from rolloutplan.loop.budget import OVER, Budget, Entry
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
 from rolloutplan.loop.notifiers import Notifiers
-from rolloutplan.loop.plan_routes import by_object, kept_kinds, named_routes, other_kinds, route_idents, router_problems
+from rolloutplan.loop.plan_routes import (
+    by_object,
+    kept_kinds,
+    named_routes,
+    other_kinds,
+    owned_by,
+    route_idents,
+    router_problems,
+)
 from rolloutplan.loop.route_objects import RouteObjects
 from rolloutplan.loop.routers import Routers, Trouble
 from rolloutplan.loop.routes import ALL, NONE_KEPT, RouteKinds
@@ -131,6 +139,8 @@ class Store:
     kinds_changed: Callable[[], None] = lambda: None
     """Called when a RouteKind has changed."""
     grants: Grants = field(default_factory=Grants)
+    owned_notes: dict[tuple[str, RouteId], str] = field(default_factory=dict)
+    """Why a route that the operator owns is not there, or not as the one in Git, by its namespace."""
     sinks: tuple[SinkView, ...] = ()
     """To which the decisions of every plan are published. Those of notifiers come in addition."""
     unserved: frozenset[str] = frozenset()
@@ -552,6 +562,17 @@ class Store:
             return "it is too large to read: make it smaller"
         return "" if self._versions.is_deleted(ident) else self.routers.trouble(ident[0])
 
+    def _route_notes(self, plan: Plan) -> dict[RouteId, str]:
+        """Return why routes that the operator owns for a plan are not there, or not as those in Git."""
+        namespace, notes = plan.view.namespace, {}
+        for route, source in owned_by(plan).items():
+            note = self.owned_notes.get((namespace, route), "")
+            if not note and (namespace, route) not in self.routes:
+                note = f"the operator has not made {route} from {source} yet"
+            if note:
+                notes[route] = note
+        return notes
+
     def _missing(self, key: str) -> frozenset[Id]:
         """What a plan needs and is being read, and in a run also what is too large for that."""
         plan, used = self.plans.get(key), self._uses.of(key)
@@ -737,6 +758,7 @@ class Store:
             grants=self.grants,
             unread=self._unread(plan),
             unread_routes=self.unread_routes(plan),
+            route_notes=self._route_notes(plan),
             routers=router_problems(plan, self.kinds, self.routers),
             own_kinds=self.kinds.own(route.kind for route in named_routes(plan)),
             sinks=(*self.sinks, *self.notifiers.sinks(view)),

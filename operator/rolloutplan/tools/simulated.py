@@ -151,7 +151,8 @@ class Cluster:
 def routes_on_old(spec: PlanSpec) -> tuple[RouteWeights, ...]:
     """The routes that a plan names, with all traffic on the old side, in every rule that it names."""
     return tuple(
-        RouteWeights(kind=ref.kind, name=ref.name, rules=tuple(_rules_on_old(spec, ref))) for ref in spec.traffic.routes
+        RouteWeights(kind=ref.kind, name=ref.id.name, rules=tuple(_rules_on_old(spec, ref)))
+        for ref in spec.traffic.routes
     )
 
 

@@ -180,6 +180,15 @@ podAntiAffinity:
   resources: [deployments/scale]
   verbs: [get, patch]
 {{- end }}
+{{- if .Values.ownedRoutes.enabled }}
+{{- if not (has "HTTPRoute" .Values.routers) }}
+{{- fail "ownedRoutes.enabled: owned routes are HTTPRoutes: add HTTPRoute to routers" }}
+{{- end }}
+# The operator's own routes, which are made from those of plans and deleted when these divide the traffic in the same way.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [create, delete]
+{{- end }}
 # What scaled a side to no pods, and what is not to be scaled by a plan.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]

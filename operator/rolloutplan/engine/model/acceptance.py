@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rolloutplan.api.quantities import format_duration
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.api.traffic import ACCEPTED_WITHIN
@@ -151,6 +152,8 @@ def route_warnings(snapshot: Snapshot, routes: Iterable[RouteId]) -> dict[str, s
             f"{', '.join(sticky)} has sessionPersistence: users stay on the side that answered first, also after a "
             f"rollback, until their session ends"
         )
+    if notes := [f"{route}: {note}" for route in routes if (note := snapshot.route_notes.get(route))]:
+        warnings[StatusReason.ROUTE_NOT_OWNED] = "; ".join(notes)
     return warnings
 
 

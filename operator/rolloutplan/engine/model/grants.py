@@ -11,10 +11,11 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Whether plans may run Jobs and scale Deployments, and up to which figures. Without options: neither."""
+    """Whether plans may run Jobs, scale Deployments and have routes made, and up to which figures. By default: none."""
 
     jobs: bool = False
     scaling: bool = False
+    owned_routes: bool = False
     max_parallelism: int = 4
     """Pods of a Job at a time. A migration has one; a check that shares its work out, a few."""
     max_completions: int = 16
@@ -37,6 +38,7 @@ NO_LIMIT: Final = 2**31 - 1
 EVERYTHING: Final = Grants(
     jobs=True,
     scaling=True,
+    owned_routes=True,
     max_parallelism=NO_LIMIT,
     max_completions=NO_LIMIT,
     max_backoff_limit=NO_LIMIT,

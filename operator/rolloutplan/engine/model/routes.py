@@ -69,7 +69,7 @@ def select_in(snapshot: Snapshot, ref: RouteRef, old: str, new: str) -> RouteWei
     called = zip(spec.called(ref), (old, new), strict=True) if spec is not None else ()
     theirs = dict(zip(("old", "new"), (his if his != ours else "" for his, ours in called), strict=False))
     known = tuple(_known(view, rule) for rule in rules)
-    return RouteWeights(kind=ref.kind, name=ref.name, rules=known, **theirs).with_added(())
+    return RouteWeights(kind=ref.kind, name=ref.id.name, rules=known, **theirs).with_added(())
 
 
 def _check_readable(view: RouteView, rules: Iterable[RuleWeights], where: str) -> None:

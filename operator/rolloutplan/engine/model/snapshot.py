@@ -585,6 +585,8 @@ class Facts:
     unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
     """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
     """
+    route_notes: Mapping[RouteId, str] = field(default_factory=dict)
+    """Why a route that the operator owns is not there, or not as the one in Git (traffic/owned.py)."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)
@@ -649,6 +651,8 @@ class Snapshot:
     unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
     """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
     """
+    route_notes: Mapping[RouteId, str] = field(default_factory=dict)
+    """Why a route that the operator owns is not there, or not as the one in Git (traffic/owned.py)."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Holds a plan to what the installation lends: Jobs and scaling with their ceilings (engine/model/grants.py).
+"""Holds a plan to what the installation lends: Jobs, scaling and owned routes (engine/model/grants.py).
 
 Each problem names the field, the value against the ceiling, and what to do; the chart's value is part of it.
 """
@@ -35,6 +35,9 @@ def not_granted(grants: Grants, spec: PlanSpec, replicas: int) -> NotGranted | N
 
     `replicas` are those of the old side, which `expand.scale.new: MatchOld` takes.
     """
+    if spec.traffic.ownership == "Owned" and not grants.owned_routes:
+        off = "the operator may make no routes"
+        return _switched_off("spec.traffic.ownership", off, "ownedRoutes.enabled", "--owned-routes")
     return next(_problems(grants, jobs_of(spec), _sizes(spec, replicas)), None)
 
 

@@ -161,6 +161,8 @@ def _routers(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             return UnmetPrecondition(problem.reason, f"{where}: {problem.words}")
         if (why := snapshot.unread_routes.get(ref.id)) is not None:
             return UnmetPrecondition(StatusReason.ROUTE_UNREADABLE, f"{where}: {why}")
+        if (note := snapshot.route_notes.get(ref.id)) is not None:
+            return UnmetPrecondition(StatusReason.ROUTE_NOT_OWNED, f"{where}: {note}")
     return None
 
 

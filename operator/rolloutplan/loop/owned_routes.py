@@ -1,0 +1,259 @@
+"""Makes the routes that the operator owns for plans (`traffic.ownership: Owned`), and keeps them as those in Git.
+
+The leader looks at an owned route when a plan begins or ends to need it, and when it or the route in Git has changed.
+traffic/owned.py says what to do then. Why nothing can be done is told to the plans. A route whose plan is gone is kept
+until the one in Git divides the traffic in the same way: it is looked at every now and then.
+
+Required rights where plans may have routes made: create and delete on HTTPRoutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, Protocol
+
+import structlog
+
+from rolloutplan.api import safe_get
+from rolloutplan.api.route import HTTP_ROUTE, RouteId, owned_name
+from rolloutplan.api.status import RUNNING, Phase
+from rolloutplan.cluster import paths
+from rolloutplan.cluster.client import ApiError, Raw
+from rolloutplan.loop.plan_routes import owned_by
+from rolloutplan.loop.routes import RouteKinds, place_of
+from rolloutplan.loop.stored_plan import Plan
+from rolloutplan.loop.versions import Id
+from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.owned import (
+    LABEL,
+    Follow,
+    HandBack,
+    Make,
+    NotOwnableError,
+    Step,
+    Wanted,
+    next_step,
+    source_name,
+)
+
+RESOURCE: Final = place_of(ROUTE_KINDS[HTTP_ROUTE]).resource
+AGAIN: Final = 30.0
+"""Seconds between two looks at a route that could not be made, or that no plan needs: nothing announces the cause."""
+AFTER_A_CONFLICT: Final = 0.2
+"""Seconds until the next look where somebody else has written to a route in the meantime."""
+_ENDED: Final = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK})
+_CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
+"""The answers to a write at a version that is not the newest."""
+
+log = structlog.get_logger(__name__)
+
+
+class Client(Protocol):
+    """What is needed of the API server (cluster/client.py)."""
+
+    async def get(self, path: str) -> Raw: ...
+    async def list_metadata(self, path: str, **query: str | int) -> Raw: ...
+    async def create(self, path: str, body: Mapping[str, Any]) -> Raw: ...
+    async def patch(self, path: str, body: Sequence[Mapping[str, Any]], *, kind: Any) -> Raw: ...
+    async def delete(self, path: str, *, version: str) -> Raw: ...
+
+
+class Plans(Protocol):
+    """What is needed of the store (loop/store.py)."""
+
+    plans: dict[str, Plan]
+
+    @property
+    def kinds(self) -> RouteKinds: ...
+
+    owned_notes: dict[tuple[str, RouteId], str]
+
+
+class Route(NamedTuple):
+    """A route in Git in whose place the operator owns one."""
+
+    namespace: str
+    name: str
+
+    @property
+    def own(self) -> RouteId:
+        return RouteId(HTTP_ROUTE, owned_name(self.name))
+
+
+class OwnedRoutes:
+    """Keeps owned routes while `leading`. Call `led` at its begin, and `seen` with every object that has changed.
+
+    An object without a name stands for all of its kind.
+
+    `wake` has a plan looked at again. `apply` stores what the API server answered.
+    """
+
+    def __init__(
+        self,
+        api: Client,
+        store: Plans,
+        *,
+        leading: Callable[[], bool],
+        wake: Callable[[str], None],
+        apply: Callable[[str, str | None, dict[str, Any]], None],
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        self._api, self._store, self._leading, self._wake, self._apply = api, store, leading, wake, apply
+        self._namespaces = tuple(dict.fromkeys(namespaces)) or ("",)
+        self._wanted: dict[str, dict[Route, Wanted]] = {}
+        """What each plan wants, by its key."""
+        self._by_name: dict[tuple[str, str], Route] = {}
+        """The known routes by namespace and either name."""
+        self._due: set[Route] = set()
+        self._waiting: set[Route] = set()
+        """Those to look at again without any cause."""
+        self._all_due = True
+        self._again = asyncio.Event()
+
+    def led(self) -> None:
+        """Look at all routes: this replica begins to lead."""
+        self._all_due = True
+        self._again.set()
+
+    def seen(self, ident: Id) -> None:
+        """Look at what depends on an object that has changed, or is gone."""
+        resource, namespace, name = ident
+        if not name:
+            self.led()
+        elif resource == paths.PLANS.resource:
+            self._plan_changed(f"{namespace}/{name}")
+        elif resource == RESOURCE and (route := self._by_name.get((namespace, name))) is not None:
+            self._look_at(route)
+
+    def _plan_changed(self, key: str) -> None:
+        plan, before = self._store.plans.get(key), self._wanted.pop(key, {})
+        wanted = dict(_wanted_by(plan)) if plan is not None else {}
+        if wanted:
+            self._wanted[key] = wanted
+        for route in before.keys() | wanted.keys():
+            if before.get(route) != wanted.get(route):
+                self._look_at(route)
+
+    def _look_at(self, route: Route) -> None:
+        self._by_name |= {(route.namespace, name): route for name in (route.name, route.own.name)}
+        self._due.add(route)
+        self._again.set()
+
+    async def run(self) -> None:
+        """Look at what is due until cancelled."""
+        while True:
+            if self._leading():
+                await self._look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), AGAIN if self._waiting or self._all_due else None)
+            self._again.clear()
+            self._due |= self._waiting
+            self._waiting.clear()
+
+    async def _look(self) -> None:
+        if self._all_due:
+            self._all_due = not await self._find_all()
+        while self._due:
+            route = self._due.pop()
+            try:
+                note = await self._look_at_one(route)
+            except ApiError as error:
+                if error.status in _CHANGED:
+                    self._soon(route)
+                    continue
+                note = str(error)
+            except Exception as error:
+                log.exception("an owned route could not be looked at; trying again", route=route)
+                note = f"the operator itself failed: {type(error).__name__}"
+            self._tell(route, note)
+
+    async def _find_all(self) -> bool:
+        """Find the plans that want a route, and the routes of plans that are gone. Returns whether all are found."""
+        for key in [*self._store.plans]:
+            self._plan_changed(key)
+        try:
+            for namespace in self._namespaces:
+                found = await self._api.list_metadata(self._path(namespace), labelSelector=f"{LABEL}=true")
+                for own in safe_get.items(found, "items"):
+                    if name := source_name(own):
+                        self._look_at(Route(safe_get.text(own, "metadata", "namespace"), name))
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:  # no such route can be there
+                log.warning("the routes that the operator owns could not be listed; trying again", error=str(error))
+                return False
+        return True
+
+    async def _look_at_one(self, route: Route) -> str:
+        """Do what a route needs next. Returns why that cannot be done, or empty. Raises ApiError."""
+        wanted = self._wanted_by_plans(route)
+        source, own = await self._get(route.namespace, route.name), await self._get(route.namespace, route.own.name)
+        try:
+            step = next_step(source, own, wanted or Wanted())
+        except NotOwnableError as error:
+            return f"{HTTP_ROUTE} {route.name}: {error}"
+        if step is not None:
+            await self._do(route, step)
+        if wanted is None and own is not None and not isinstance(step, HandBack):
+            self._waiting.add(route)
+        return ""
+
+    async def _do(self, route: Route, step: Step) -> None:
+        """Write to an owned route. Raises ApiError."""
+        name = f"{route.namespace}/{route.own.name}"
+        match step:
+            case Make(body=body):
+                self._apply(RESOURCE, "ADDED", await self._api.create(self._path(route.namespace), body))
+                log.info("route made", route=name)
+            case Follow(operations=operations):
+                path = self._path(route.namespace, route.own.name)
+                self._apply(RESOURCE, "MODIFIED", await self._api.patch(path, operations, kind="json"))
+                log.info("route follows the one in Git", route=name)
+            case HandBack(version=version):
+                await self._api.delete(self._path(route.namespace, route.own.name), version=version)
+                log.info("route handed back: the one in Git divides the traffic in the same way", route=name)
+
+    async def _get(self, namespace: str, name: str) -> Raw | None:
+        try:
+            return await self._api.get(self._path(namespace, name))
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
+    def _path(self, namespace: str, name: str = "") -> str:
+        return paths.path(self._store.kinds.served(RESOURCE), namespace, name)
+
+    def _soon(self, route: Route) -> None:
+        """Look again in a moment: somebody else has written to the route in the meantime."""
+        asyncio.get_running_loop().call_later(AFTER_A_CONFLICT, self._look_at, route)
+
+    def _tell(self, route: Route, note: str) -> None:
+        """Tell the plans of a route why it is not as it must be; empty: it is."""
+        key = (route.namespace, route.own)
+        if note:
+            self._waiting.add(route)
+        if note == self._store.owned_notes.get(key, ""):
+            return
+        log.warning("owned route", route=f"{route.namespace}/{route.own.name}", note=note or "as it must be")
+        if note:
+            self._store.owned_notes[key] = note
+        else:
+            del self._store.owned_notes[key]
+        for plan, wanted in self._wanted.items():
+            if route in wanted:
+                self._wake(plan)
+
+    def _wanted_by_plans(self, route: Route) -> Wanted | None:
+        """What all plans together want of a route; None where no plan names it."""
+        found = [wanted[route] for wanted in self._wanted.values() if route in wanted]
+        return Wanted(any(each.used for each in found), any(each.moving for each in found)) if found else None
+
+
+def _wanted_by(plan: Plan) -> Iterator[tuple[Route, Wanted]]:
+    """What a plan wants of the routes that the operator owns for it."""
+    phase = plan.status.phase
+    for source in owned_by(plan).values():
+        yield Route(plan.view.namespace, source.name), Wanted(used=phase not in _ENDED, moving=phase in RUNNING)

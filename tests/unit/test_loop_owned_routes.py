@@ -1,0 +1,211 @@
+"""The leader makes the routes that it owns for plans, keeps them as in Git, and gives the traffic back."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jsonpatch
+import pytest
+
+from rolloutplan.api.route import RouteId
+from rolloutplan.cluster.client import ApiError
+from rolloutplan.loop import owned_routes
+from rolloutplan.loop.owned_routes import RESOURCE, OwnedRoutes
+from rolloutplan.loop.store import PLANS, Store
+from rolloutplan.traffic.owned import LABEL
+from tests.unit.test_loop_store import KEY, made, plan
+from tests.unit.test_traffic_owned import rule
+
+Raw = dict[str, Any]
+NAMESPACE, _, PLAN = KEY.partition("/")
+OWN = "checkout-rolloutplan"
+OWNED = {"traffic.ownership": "Owned"}
+
+
+class Cluster:
+    """HTTPRoutes behind an API server that can refuse; everything that changes is told to `seen`."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Raw] = {}
+        self.refusals: dict[str, list[ApiError]] = {}
+        self.writes: list[str] = []
+        self.seen: Callable[[str], None] = lambda _: None
+        self._version = 100
+
+    def put(self, name: str, raw: Mapping[str, Any]) -> Raw:
+        self._version += 1
+        meta = {**raw["metadata"], "resourceVersion": str(self._version)}
+        self.routes[name] = copy.deepcopy({**raw, "metadata": meta})
+        self.seen(name)
+        return self.routes[name]
+
+    def _asked(self, verb: str, path: str) -> str:
+        if refused := self.refusals.get(verb):
+            raise refused.pop(0)
+        return path.rpartition("/")[2]
+
+    async def get(self, path: str) -> Raw:
+        name = self._asked("get", path)
+        if name not in self.routes:
+            raise ApiError(404, "NotFound", f"{name} not found")
+        return self.routes[name]
+
+    async def list_metadata(self, path: str, **query: str | int) -> Raw:
+        self._asked("list", path)
+        assert query == {"labelSelector": f"{LABEL}=true"}
+        return {"items": [raw for raw in self.routes.values() if LABEL in raw["metadata"].get("labels", {})]}
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Raw:
+        self._asked("create", path)
+        self.writes.append("create")
+        return self.put(body["metadata"]["name"], body)
+
+    async def patch(self, path: str, body: Sequence[Mapping[str, Any]], *, kind: Any) -> Raw:
+        name = self._asked("patch", path)
+        self.writes.append("patch")
+        return self.put(name, jsonpatch.apply_patch(self.routes[name], [*body]))
+
+    async def delete(self, path: str, *, version: str) -> Raw:
+        name = self._asked("delete", path)
+        assert self.routes[name]["metadata"]["resourceVersion"] == version
+        self.writes.append("delete")
+        self.seen(name)
+        return self.routes.pop(name)
+
+
+class Host:
+    """A store with one plan, the cluster, and who keeps its routes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(owned_routes, "AGAIN", 0.01)
+        monkeypatch.setattr(owned_routes, "AFTER_A_CONFLICT", 0.001)
+        self.store, self.cluster, self.woken = Store(), Cluster(), list[str]()
+        self.leads = True
+        self.routes = OwnedRoutes(
+            self.cluster, self.store, leading=lambda: self.leads, wake=self.woken.append, apply=lambda *_: None
+        )
+        self.cluster.seen = lambda name: self.routes.seen((RESOURCE, NAMESPACE, name))
+        self._plans = 1
+
+    def git(self, weights: Mapping[str, int], **more: Any) -> None:
+        raw = made(RESOURCE, "checkout", 1, {"rules": [rule(weights, **more)]})
+        self.cluster.put("checkout", {"apiVersion": "gateway.networking.k8s.io/v1", **raw})
+
+    def plan(self, phase: str = "Pending", event: str = "MODIFIED") -> None:
+        self._plans += 1
+        raw = plan(version=self._plans, status={"phase": phase}, changes=OWNED)
+        self.store.apply(PLANS, event, raw)
+        self.routes.seen((PLANS, NAMESPACE, PLAN))
+
+    @property
+    def note(self) -> str:
+        return self.store.owned_notes.get((NAMESPACE, RouteId("HTTPRoute", OWN)), "")
+
+    async def until(self, done: Callable[[], bool], what: str) -> None:
+        for _ in range(500):
+            if done():
+                return
+            await asyncio.sleep(0.005)
+        raise TimeoutError(f"{what}: writes {self.cluster.writes}, note {self.note!r}")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Cluster]:
+        task = asyncio.create_task(self.routes.run())
+        try:
+            yield self.cluster
+        finally:
+            task.cancel()
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(monkeypatch)
+
+
+def test_a_route_is_made_follows_git_and_is_handed_back(host: Host) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.plan()
+        async with host.running() as cluster:
+            await host.until(lambda: cluster.writes == ["create"], "made")
+            host.plan("Judging")
+            host.git({"v1": 1, "v2": 0}, timeouts={"request": "1s"})
+            await host.until(lambda: cluster.writes == ["create", "patch"], "follows")
+            host.plan("RolledBack")
+            await host.until(lambda: cluster.writes == ["create", "patch", "delete"], "handed back")
+            assert [*cluster.routes] == ["checkout"]
+
+    asyncio.run(course())
+
+
+def test_a_route_whose_plan_is_gone_stays_until_git_says_the_same(host: Host) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.plan("Judging")
+        async with host.running() as cluster:
+            await host.until(lambda: OWN in cluster.routes, "made")
+            own = cluster.routes[OWN]
+            own["spec"]["rules"][0]["backendRefs"][0]["weight"] = 0
+            own["spec"]["rules"][0]["backendRefs"][1]["weight"] = 1
+        host.store.remove((PLANS, NAMESPACE, PLAN))
+        host.routes = OwnedRoutes(
+            cluster, host.store, leading=lambda: True, wake=host.woken.append, apply=lambda *_: None
+        )
+        cluster.seen = lambda _: None  # no plan names such a route, so nobody watches them
+        async with host.running():
+            await asyncio.sleep(0.05)
+            assert OWN in cluster.routes, "it has the traffic"
+            host.git({"v1": 0, "v2": 1})
+            await host.until(lambda: OWN not in cluster.routes, "handed back")
+
+    asyncio.run(course())
+
+
+def test_what_hinders_it_is_told_to_the_plans_and_tried_again(host: Host) -> None:
+    async def course() -> None:
+        host.plan()
+        async with host.running() as cluster:
+            await host.until(lambda: "it does not exist" in host.note, "told")
+            assert host.woken == [KEY]
+            cluster.refusals["create"] = [ApiError(403, "Forbidden", "may not create httproutes")]
+            host.git({"v1": 1, "v2": 0})
+            await host.until(lambda: "may not create" in host.note, "told")
+            await host.until(lambda: OWN in cluster.routes and not host.note, "made at last")
+
+    asyncio.run(course())
+
+
+@pytest.mark.parametrize("verb", ["get", "list", "create", "patch", "delete"])
+@pytest.mark.parametrize("status", [0, 409, 422, 500])
+def test_no_answer_of_the_api_server_ends_it(host: Host, verb: str, status: int) -> None:
+    async def course() -> None:
+        host.cluster.refusals[verb] = [ApiError(status, "Refused", "not now")] * 2
+        host.git({"v1": 1, "v2": 0})
+        host.plan("Judging")
+        async with host.running() as cluster:
+            await host.until(lambda: OWN in cluster.routes, "made")
+            host.git({"v1": 1, "v2": 0}, timeouts={"request": "1s"})
+            await host.until(lambda: "patch" in cluster.writes, "follows")
+            host.plan("RolledBack")
+            await host.until(lambda: OWN not in cluster.routes and not host.note, "handed back")
+
+    asyncio.run(course())
+
+
+def test_a_follower_writes_nothing(host: Host) -> None:
+    async def course() -> None:
+        host.leads = False
+        host.git({"v1": 1, "v2": 0})
+        host.plan()
+        async with host.running() as cluster:
+            await asyncio.sleep(0.03)
+            assert not cluster.writes
+            host.leads = True
+            host.routes.led()
+            await host.until(lambda: cluster.writes == ["create"], "made")
+
+    asyncio.run(course())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
-from rolloutplan.api.record import RecordedStage, RolloutRecord, RunOutcome, read_record, record_name
+from rolloutplan.api.record import RecordedStage, RecordSpec, RolloutRecord, RunOutcome, read_record, record_name
 from rolloutplan.api.status import Decision
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, ResourceClient
@@ -82,35 +82,32 @@ def spans_of(namespace: str, uid: str, record: RolloutRecord, decision: Decision
         **({"rolloutplan.owner": spec.owner} if spec.owner else {}),
     }
     trace, root = _number(16, uid, spec.run), _number(8, uid, spec.run, "run")
+    ends = _ends(status.decisions)
     for stage in status.stages:
-        if stage.entered_at is not None and _end_of(stage, status.decisions) == decision.seq:
+        if stage.entered_at is not None and _end_of(stage, ends) == decision.seq:
             number = _number(8, uid, spec.run, stage.name, stage.entered_at.isoformat())
-            yield _stage_span(Span("", trace, number, root, stage.entered_at, decision.at, about), stage, record)
+            events = [_event(each) for each in status.decisions if _stage_of(each, status.stages, ends) is stage]
+            span = Span("stage", trace, number, root, stage.entered_at, decision.at, about, events)
+            yield _stage_span(span, stage, decision)
     if decision.seq == next((each.seq for each in status.decisions if ends_run(each)), None):
-        start = spec.started_at or status.decisions[0].at
-        yield _run_span(Span("run", trace, root, None, start, decision.at, about), record, decision)
+        until = [each for each in status.decisions if each.seq <= decision.seq]
+        events = [_event(each) for each in until if _stage_of(each, status.stages, ends) is None]
+        span = Span("run", trace, root, None, spec.started_at or until[0].at, decision.at, about, events)
+        yield _run_span(span, spec, until)
 
 
-def _stage_span(span: Span, stage: RecordedStage, record: RolloutRecord) -> Span:
-    decisions = [each for each in record.status.decisions if _stage_of(each, record) is stage]
+def _stage_span(span: Span, stage: RecordedStage, end: Decision) -> Span:
     more = {
         "rolloutplan.stage": stage.name,
         "rolloutplan.weight": stage.weight,
         "rolloutplan.result": stage.result,
     }
-    return span._replace(
-        name=f"stage {stage.name}",
-        attributes={**span.attributes, **more},
-        events=[*map(_event, decisions)],
-        error=decisions[-1].note if stage.result in _FAILED else None,
-    )
+    error = end.note if stage.result in _FAILED else None
+    return span._replace(name=f"stage {stage.name}", attributes={**span.attributes, **more}, error=error)
 
 
-def _run_span(span: Span, record: RolloutRecord, end: Decision) -> Span:
-    """The events of the run are its decisions that are of no stage."""
-    spec = record.spec
-    until = [each for each in record.status.decisions if each.seq <= end.seq]
-    outcome = outcome_of(until)
+def _run_span(span: Span, spec: RecordSpec, decisions: Sequence[Decision]) -> Span:
+    end, outcome = decisions[-1], outcome_of(decisions)
     more: dict[str, Value] = {
         "rolloutplan.outcome": str(outcome),
         "rolloutplan.reason": end.state or end.reason,
@@ -118,28 +115,31 @@ def _run_span(span: Span, record: RolloutRecord, end: Decision) -> Span:
         "rolloutplan.new": spec.new.deployment,
         "rolloutplan.images": spec.new.images,
     }
-    return span._replace(
-        attributes={**span.attributes, **more},
-        events=[_event(each) for each in until if _stage_of(each, record) is None],
-        error=end.note if outcome is RunOutcome.ROLLED_BACK else None,
-    )
+    error = end.note if outcome is RunOutcome.ROLLED_BACK else None
+    return span._replace(attributes={**span.attributes, **more}, error=error)
 
 
 def _has(record: RolloutRecord, decision: Decision) -> bool:
     return any((each.seq, each.at) == (decision.seq, decision.at) for each in reversed(record.status.decisions))
 
 
-def _end_of(stage: RecordedStage, decisions: Sequence[Decision]) -> int | None:
-    """The number of the decision with which a stage ended; the next one may have been taken at the same instant."""
-    ends = (each.seq for each in decisions if each.at == stage.ended_at and (ends_stage(each) or ends_run(each)))
-    return next(ends, None) if stage.run_began is None else None
+def _ends(decisions: Sequence[Decision]) -> Mapping[datetime, int]:
+    """By instant the number of the first decision that ends a stage; the next one may be of the same instant."""
+    return {each.at: each.seq for each in reversed(decisions) if ends_stage(each) or ends_run(each)}
 
 
-def _stage_of(decision: Decision, record: RolloutRecord) -> RecordedStage | None:
+def _end_of(stage: RecordedStage, ends: Mapping[datetime, int]) -> int | None:
+    """The number of the decision with which a stage of this run ended."""
+    return None if stage.ended_at is None or stage.run_began is not None else ends.get(stage.ended_at)
+
+
+def _stage_of(
+    decision: Decision, stages: Sequence[RecordedStage], ends: Mapping[datetime, int]
+) -> RecordedStage | None:
     """The stage at which a decision was taken: of one that started again, its last start before."""
-    for stage in reversed(record.status.stages):
+    for stage in reversed(stages):
         if stage.name == decision.stage and stage.entered_at is not None and stage.entered_at <= decision.at:
-            end = _end_of(stage, record.status.decisions)
+            end = _end_of(stage, ends)
             return stage if end is None or decision.seq <= end else None
     return None
 

@@ -1,6 +1,8 @@
 """What a release is made of, and what it says of itself."""
 
 import hashlib
+import re
+from importlib.metadata import PackageMetadata, metadata
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +102,16 @@ def test_an_sbom_that_lacks_a_package_or_a_licence_is_refused() -> None:
     assert "name no licence of SPDX: read their" in describe.bill_fault(whole, LOCK)
 
 
-def test_licences_that_were_read_by_hand_are_of_packages_that_are_locked() -> None:
-    assert describe.CONCLUDED.keys() <= LOCK.keys()
+def test_each_locked_package_names_its_licence_or_it_was_read_by_hand() -> None:
+    unnamed = {name for name, each in LOCK.items() if not each.only and not names_a_licence(metadata(name))}
+    assert unnamed <= describe.CONCLUDED.keys() <= LOCK.keys()
+
+
+def names_a_licence(package: PackageMetadata) -> bool:
+    """Whether it does so in a form that `make release` can read in most packages; free words are none."""
+    known = any(each.startswith("License :: OSI Approved :: ") for each in package.get_all("Classifier", []))
+    words = str(package["License"]) if "License" in package else ""
+    return "License-Expression" in package or known or re.fullmatch("[A-Za-z0-9.-]+", words) is not None
 
 
 def test_the_provenance_names_sources_builder_and_files() -> None:

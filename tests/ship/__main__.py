@@ -13,6 +13,7 @@ import pytest
 _TOLD: Final = "test_errors_put_the_old_weights_back_and_all_that_tells_of_it_tells_the_same"
 PARTS: Final[Mapping[str, Sequence[str]]] = {
     "release": ["tests/ship/release.py"],
+    "image": ["tests/ship/image.py"],
     "chart": ["tests/e2e/test_chart.py"],
     "gitops": ["tests/unit/test_generate_gitops.py", "tests/unit/test_gitops_scripts.py"],
     "boards": [
@@ -30,9 +31,9 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "upgrade": ["tests/ship/upgrade.py", "tests/e2e/test_previous_version.py"],
     "conversions": ["tests/ship/conversions.py"],
 }
-"""What pytest is given for each part. The first needs the network, which a process that has a bed has no more.
+"""What pytest is given for each part. The first two need the network, which a process that has a bed has no more.
 
-It takes minutes, and the name of its file keeps it out of all other runs.
+Their files and that of "upgrade" take minutes, and have names that no other run collects.
 """
 
 

@@ -486,6 +486,16 @@ UNDO = (
 SCALE_UP = "kubectl scale deployment/v1 -n shop --replicas=4 && kubectl rollout status deployment/v1 -n shop && "
 
 
+OWNED_ROUTE = {
+    "metadata": {
+        "namespace": "shop",
+        "name": "web-rolloutplan",
+        "labels": {"rolloutplan.dev/owned": "true"},
+        "ownerReferences": [{"kind": "HTTPRoute", "name": "web"}],
+    }
+}
+
+
 def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = False) -> dict[str, Any]:
     meta: dict[str, Any] = {"namespace": "shop", "name": name, "annotations": {"rolloutplan.dev/revert": EVIL}}
     meta |= {"finalizers": ["rolloutplan.dev/restore"]} if finalizer else {}
@@ -506,6 +516,10 @@ def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = Fa
         ([a_plan("web", "RolledBack")], 1, ["the operator removes the finalizer by itself"]),
         ([a_plan("web", "RollingBack", deleting=True)], 1, ["it is being deleted: wait until it is gone"]),
         ([{"metadata": {}, "status": 7}, "odd", a_plan("web", "Baking")], 1, ["shop/web: Baking"]),
+        ([OWNED_ROUTE], 1, [
+            "shop/web-rolloutplan: has the traffic of HTTPRoute web", "give web the weights of web-rolloutplan",
+            "kubectl -n shop delete httproute web-rolloutplan", "0 of 1 plans and 1 routes",
+        ]),
     ],
 )  # fmt: skip
 def test_what_an_uninstall_would_leave(

@@ -1,26 +1,30 @@
-"""Check what an uninstall of the operator would leave behind: runs in progress, and finalizers that nobody removes.
+"""Check what an uninstall of the operator would leave behind: runs, finalizers that nobody removes, and owned routes.
 
-It reads the plans of the cluster, and prints for each the command that ends it. It changes nothing.
+It reads the plans and HTTPRoutes of the cluster, and prints for each what ends it. It changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import printable
+from rolloutplan.api.route import HTTP_ROUTE
 from rolloutplan.api.status import RUNNING, Status, read_status
 from rolloutplan.cli.options import namespace_option
 from rolloutplan.cli.screen import Output, show_objects
 from rolloutplan.cli.session import session
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
-from rolloutplan.cluster.client import Raw
-from rolloutplan.cluster.paths import PLANS
+from rolloutplan.cluster.client import ApiError, Raw
+from rolloutplan.cluster.paths import PLANS, Kind
 from rolloutplan.engine.model.snapshot import FINALIZER
+from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic.owned import LABEL, is_ours, source_name
 
 NOTHING_LEFT, LEFT = 0, 1
 
@@ -33,12 +37,13 @@ def uninstall(
         namespace_option("only this namespace (default: all)"),
     ] = None,
 ) -> int:
-    """It lists the plans that still need the operator, with the commands that end them; nothing is changed.
+    """It lists the plans and routes that still need the operator, with what ends that; nothing is changed.
 
     Exit 0 where there are none, 1 where there are some or the cluster cannot be asked.
     """
-    plans = asyncio.run(_plans(namespace))
+    plans, routes = asyncio.run(_found(namespace))
     left = [(raw, lines) for raw in plans if (lines := [*_left(raw)])]
+    left += [(raw, [*_owned(raw)]) for raw in routes]
     if output != "text":
         show_objects([raw for raw, _ in left], output)
         return LEFT if left else NOTHING_LEFT
@@ -47,13 +52,32 @@ def uninstall(
         print(f"{len(plans)} plans {where}: no run is in progress and no finalizer is set, the operator can be removed")
         return NOTHING_LEFT
     print(printable("\n".join(line for _, lines in left for line in lines)))
-    print(f"{len(left)} of {len(plans)} plans {where} still need the operator: remove it when this check finds none")
+    needing = f"{len(left) - len(routes)} of {len(plans)} plans{f' and {len(routes)} routes' if routes else ''}"
+    print(f"{needing} {where} still need the operator: remove it when this check finds none")
     return LEFT
 
 
-async def _plans(namespace: str | None) -> Sequence[Raw]:
+async def _found(namespace: str | None) -> tuple[Sequence[Raw], Sequence[Raw]]:
+    """The plans, and the routes that the operator owns."""
+    group, version, plural, _ = ROUTE_KINDS[HTTP_ROUTE].resource
     async with session(namespace, everywhere=namespace is None) as cluster:
-        return await cluster.objects(PLANS)
+        plans = await cluster.objects(PLANS)
+        try:
+            routes = await cluster.objects(Kind(group, version, plural), f"{LABEL}=true")
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            routes = []
+    return plans, [raw for raw in routes if is_ours(raw)]
+
+
+def _owned(raw: Raw) -> Iterator[str]:
+    """What a route that the operator owns would leave, and how the route in Git takes its traffic over."""
+    namespace, name = safe_get.text(raw, "metadata", "namespace"), safe_get.text(raw, "metadata", "name")
+    source = source_name(raw)
+    yield f"{namespace}/{name}: has the traffic of {HTTP_ROUTE} {source}, which nothing that is written there changes"
+    yield f"  end its run, and give {source} the weights of {name}: the operator then deletes this route"
+    yield f"  without an operator: the same, and kubectl -n {namespace} delete httproute {name}"
 
 
 def _left(raw: Raw) -> Iterator[str]:

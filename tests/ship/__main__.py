@@ -14,8 +14,6 @@ _TOLD: Final = "test_errors_put_the_old_weights_back_and_all_that_tells_of_it_te
 PARTS: Final[Mapping[str, Sequence[str]]] = {
     "release": ["tests/ship/release.py"],
     "image": ["tests/ship/image.py"],
-    "chart": ["tests/e2e/test_chart.py"],
-    "gitops": ["tests/unit/test_generate_gitops.py", "tests/unit/test_gitops_scripts.py"],
     "boards": [
         "tests/ship/boards.py",
         "tests/unit/test_alerts.py",
@@ -26,12 +24,15 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
         "tests/e2e/test_failover.py::test_one_acts_and_the_other_takes_over",
         f"tests/e2e/at_once/test_rollout.py::{_TOLD}",
     ],
+    "chart": ["tests/e2e/test_chart.py"],
+    "gitops": ["tests/unit/test_generate_gitops.py", "tests/unit/test_gitops_scripts.py"],
     "docs": ["tests/ship/site.py", "tests/unit/test_docs.py", "tests/unit/test_pages.py", "tests/e2e/test_pages.py"],
     "package": ["tests/unit/test_packaging.py"],
     "upgrade": ["tests/ship/upgrade.py", "tests/e2e/test_previous_version.py"],
     "conversions": ["tests/ship/conversions.py"],
 }
-"""What pytest is given for each part. The first two need the network, which a process that has a bed has no more.
+"""What pytest is given for each part. The first three need the network (boards: to build the programs that try them),
+which a process that has a bed has no more.
 
 Their files and that of "upgrade" take minutes, and have names that no other run collects.
 """

@@ -21,6 +21,8 @@ QUICK: Final[dict[str, Any]] = {"stages": [{"weights": ["100%"], "soak": "1s"}],
 OLD_ONLY: Final = {"checkout-v1": 100, "checkout-v2": 0}
 AT_25: Final = {"checkout-v1": 75, "checkout-v2": 25}
 NEW_ONLY: Final = {"checkout-v1": 0, "checkout-v2": 100}
+TOLD_LATER: Final = "RequestRefused"
+"""A decision that may come at any time while a request is refused."""
 CLAIMED: Final = ("Judging", "Baking")
 """Phases of runs that a new leader writes its term to, in their turn."""
 PORTS: Final = 8830
@@ -149,7 +151,9 @@ def change_versions(
                 plan.is_taken_up(versions.epoch())
             versions.now.judges(2)
             for plan in plans:
-                assert plan.now() == plan.stood, f"{plan.shop.namespace} after a change of the version"
+                assert not (changed := plan.changed()), (
+                    f"{plan.shop.namespace} under {versions.now.process.name}: {changed}"
+                )
         lifting.close()
         for plan in plans:
             plan.course.end(plan.shop)
@@ -231,15 +235,21 @@ class Plan:
     def now(self) -> dict[str, Any]:
         """Where it is, what has been decided, and where its weights are."""
         status = self.shop.status()
-        names = ("phase", "run", "seq", "planHash", "decisions", "paused", "failed", "tokens", "completedTasks")
+        names = ("phase", "run", "planHash", "paused", "failed", "tokens", "completedTasks")
         stage = {key: status.get("stage", {}).get(key) for key in ("name", "weight", "soakUntil", "deadlineAt")}
         held = (status.get("held") or {}).get("reason")
         return {
             **{name: status.get(name) for name in names},
+            "decisions": [each for each in status["decisions"] if each["reason"] != TOLD_LATER],
             "stage": stage,
             "held": held,
             "weights": self.shop.traffic(),
         }
+
+    def changed(self) -> dict[str, Any]:
+        """What is not as it stood, before and now."""
+        now = self.now()
+        return {name: (was, now[name]) for name, was in self.stood.items() if now[name] != was}
 
     def is_taken_up(self, epoch: int) -> None:
         """Wait until the leader of this term serves it."""
@@ -251,7 +261,8 @@ class Plan:
         last = self.shop.until(self.course.ends, timeout=60)["seq"]
         until(lambda: len(self.shop.events()) >= last, 30, f"the Events of {self.shop.namespace}")
         seqs = [decision["seq"] for decision in self.shop.trail()]
-        until(lambda: self._recorded() in ([], seqs), 30, f"the record of {self.shop.namespace}")
+        of_run = [] if self.course.phase == "Invalid" else seqs
+        until(lambda: self._recorded() == of_run, 30, f"the record of {self.shop.namespace}: {of_run}")
         return len(seqs)
 
     def _recorded(self) -> list[int]:

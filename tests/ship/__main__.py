@@ -28,6 +28,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "gitops": ["tests/unit/test_generate_gitops.py", "tests/unit/test_gitops_scripts.py"],
     "docs": ["tests/ship/site.py", "tests/unit/test_docs.py", "tests/unit/test_pages.py", "tests/e2e/test_pages.py"],
     "package": ["tests/unit/test_packaging.py"],
+    "rights": ["tests/ship/rights.py"],
     "upgrade": ["tests/ship/upgrade.py", "tests/e2e/test_previous_version.py"],
     "conversions": ["tests/ship/conversions.py"],
 }

@@ -65,6 +65,7 @@ EXTRAS = {
         files=["docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"],
     ),
     "grafana": Extra("grafana", package="."),
+    "jaeger": Extra("jaeger", package="github.com/jaegertracing/jaeger/cmd/jaeger"),
     "promtool": Extra(
         "promtool", package="github.com/prometheus/prometheus/cmd/promtool", tags="remove_all_sd,enable_kubernetes_sd"
     ),

@@ -14,8 +14,11 @@ MEASURED: Final[Mapping[str, float]] = {
     "contour": 2,
     "skipper": 4,
     "istiod": 6,
+    "jaeger": 4,
+    "promtool": 1,
 }
-"""Minutes from nothing, downloads included, in this order: the controller manager shares most with the API server."""
+"""Minutes from nothing, downloads included, in this order: the controller manager shares most with the API server, and
+promtool with Prometheus."""
 MEASURED_CORES: Final = 2
 FETCHED: Final = 0.2
 """Minutes for what is fetched and not built."""

@@ -16,6 +16,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "image": ["tests/ship/image.py"],
     "boards": [
         "tests/ship/boards.py",
+        "tests/ship/traces.py",
         "tests/unit/test_alerts.py",
         "tests/unit/test_generate_dashboard.py",
         "tests/unit/test_publish_traces.py",

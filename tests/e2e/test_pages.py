@@ -133,23 +133,25 @@ def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
         assert {outcome for _, outcome in counts} == {200}, counts
 
 
-def test_what_no_page_has_its_reader_run_would_be_taken_too(reader: Reader, bed: Bed) -> None:
+def test_what_no_page_has_its_reader_run_would_be_taken_too(bed: Bed, tmp_path: Path) -> None:
     """Objects of the API server's own kinds, values of our chart, and the flags of helm, on all pages."""
-    of_helm = []
-    for block in (block for page in PAGES for block in blocks(page) if block.action in ("", "values")):
+    reader = Reader(bed, tmp_path)
+    of_helm, served = [], []
+    for block in (block for page in PAGES for block in blocks(page)):
         if block.action == "values":
-            done = reader.type(
-                f"helm template rolloutplan {ROOT}/deploy/helm/rolloutplan {IMAGE} -f - <<'END'\n{block.text}END"
-            )
+            command = f"helm template rolloutplan {ROOT}/deploy/helm/rolloutplan {IMAGE} -f - <<'END'\n{block.text}END"
+            done = reader.type(command)
             assert done.returncode == 0, f"{block}: {done.stdout}"
-        elif block.language == "yaml":
+        elif block.action == "" and block.language == "yaml":
             parts = [each for each in yaml.safe_load_all(block.text) if "kind" in each]
-            served = [each for each in parts if each["apiVersion"].startswith(SERVED)]
-            made = yaml.safe_dump_all(served)
-            done = reader.type(f"kubectl apply --dry-run=server --validate=strict -f - <<'END'\n{made}END")
-            assert not served or done.returncode == 0, f"{block}: {done.stdout}"
-        elif block.language in ("sh", "console"):
+            served += [each for each in parts if each["apiVersion"].startswith(SERVED)]
+        elif block.action == "" and block.language in ("sh", "console"):
             of_helm += [words for words in calls(shell(block)) if words[0] == "helm"]
+    for each in served:
+        each["metadata"] = {**each["metadata"], "namespace": "default"}  # which is there without a shop
+    made = yaml.safe_dump_all(served)
+    done = reader.type(f"kubectl apply --dry-run=server --validate=strict -f - <<'END'\n{made}END")
+    assert done.returncode == 0, done.stdout
     assert of_helm
     assert [words for words in of_helm if unknown(words, bed.programs.helm)] == []
 

@@ -5,7 +5,6 @@ import copy
 import pytest
 
 from tests.bed import Bed, until
-from tests.own_cluster.cluster import LABEL
 from tests.own_cluster.refusals import DEFINITIONS, RefusedError, check, of_another_version
 from tests.shop import Operator
 
@@ -13,7 +12,7 @@ from tests.shop import Operator
 def test_a_cluster_with_an_operator_is_refused_and_its_definitions_are_compared(bed: Bed, running: Operator) -> None:
     until(running.leads, 30, "the Lease")
     with pytest.raises(RefusedError, match="holds the Lease default/rolloutplan: another operator serves this cluster"):
-        check(bed.api, LABEL)
+        check(bed.api)
     stored = [each for each in bed.get(DEFINITIONS)["items"] if each["spec"]["group"] == "rolloutplan.dev"]
     assert of_another_version(bed.api, stored) == []
     older = copy.deepcopy(stored)

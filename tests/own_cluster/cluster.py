@@ -15,13 +15,17 @@ from tests.bed.api import MERGE_PATCH, Api, ApiError, Manifest
 from tests.bed.cluster import Cluster
 from tests.bed.processes import Process, answers, until
 from tests.own_cluster.ingress import CanaryIngresses
-from tests.own_cluster.refusals import GROUP, RefusedError, check, image_trouble, own_definitions
+from tests.own_cluster.refusals import (
+    GROUP,
+    LABEL,
+    NAMESPACE,
+    RefusedError,
+    check,
+    image_trouble,
+    own_definitions,
+)
 from tests.shop import metric_source
 
-LABEL = "rolloutplan.dev/e2e"
-"""On everything that a run makes: what an earlier one left, because it was killed, is found by it."""
-NAMESPACE = "rolloutplan-e2e"
-"""Of the Lease, and of the pod by which the image is tried."""
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _OURS = f"/apis/{GROUP}/v1alpha1"
 _LABELLED = f"?labelSelector={LABEL}%3Dtrue"
@@ -80,7 +84,7 @@ class OwnCluster(Cluster):
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """With the CRDs, a metric source and an image that runs. Raises RefusedError before anything is changed."""
-        check(self.api, LABEL)
+        check(self.api)
         self._remove_ours()
         try:
             self._start_prometheus()

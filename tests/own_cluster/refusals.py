@@ -12,6 +12,10 @@ from tests.bed.tools import OLDEST
 from tests.shop import ROOT
 
 GROUP = "rolloutplan.dev"
+LABEL = "rolloutplan.dev/e2e"
+"""On everything that a run makes: what an earlier one left, because it was killed, is found by it."""
+NAMESPACE = "rolloutplan-e2e"
+"""Of the Lease, and of the pod by which the image is tried."""
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _STUCK = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CrashLoopBackOff", "CreateContainerError")
 
@@ -38,16 +42,16 @@ def confirmed(current: str, server: str, named: str) -> str:
     return f"{where}: {does}. If that is meant, say so: make e2e CONTEXT={current}"
 
 
-def check(api: Api, label: str) -> None:
+def check(api: Api) -> None:
     """Raise RefusedError where the cluster is too old, or has another installation or parts of one.
 
-    What has `label` is left over of an earlier run, and counts as nothing.
+    What has LABEL is left over of an earlier run, and counts as nothing.
     """
     _check_version(api.get("/version"))
     if said := held(api.get("/apis/coordination.k8s.io/v1/leases")["items"], datetime.now(UTC)):
         raise RefusedError(said)
     stored = [each for each in api.get(DEFINITIONS)["items"] if each["spec"]["group"] == GROUP]
-    stored = [each for each in stored if label not in each["metadata"].get("labels", {})]
+    stored = [each for each in stored if LABEL not in each["metadata"].get("labels", {})]
     if stored and (names := of_another_version(api, stored)):
         words = "the tests change none that they have not installed: update them, or use another cluster"
         raise RefusedError(f"the CRDs of the cluster are of another version ({', '.join(names)}): {words}")
@@ -72,8 +76,10 @@ def held(leases: Iterable[Manifest], now: datetime) -> str:
         age = (now - datetime.fromisoformat(renewed)).total_seconds()
         if age <= spec.get("leaseDurationSeconds", 15):
             name = f"{meta['namespace']}/{meta['name']}"
-            what = "another operator serves this cluster, and both would move the same weights"
-            return f"{holder} holds the Lease {name}: {what}. Stop it, or use another cluster"
+            what = "another operator serves this cluster, and both would move the same weights. Stop it, or use another"
+            if meta["namespace"] == NAMESPACE:
+                what = "a run of these tests is on, or was killed a moment ago: try again in a minute, or use another"
+            return f"{holder} holds the Lease {name}: {what} cluster"
     return ""
 
 
@@ -101,7 +107,7 @@ def _check_objects(api: Api, definition: Manifest) -> None:
     except ApiError:
         return  # it is not served: there can be none
     for each in every:
-        if "rolloutplan.dev/e2e" not in each["metadata"].get("labels", {}):
+        if LABEL not in each["metadata"].get("labels", {}):
             meta = each["metadata"]
             name = "/".join(filter(None, (meta.get("namespace"), meta["name"])))
             words = "the operator of the tests would serve it. Remove it, or use another cluster"

@@ -48,6 +48,12 @@ def test_who_holds_the_lease_of_another_operator_is_named(name: str, seconds: in
     assert said.startswith(f"{holder} holds the Lease ops/{name}: another operator") if is_held else not said
 
 
+def test_a_run_that_was_killed_a_moment_ago_is_told_from_another_operator() -> None:
+    spec = {"holderIdentity": "laptop", "renewTime": NOW.isoformat()}
+    said = held([{"metadata": {"name": "rolloutplan", "namespace": "rolloutplan-e2e"}, "spec": spec}], NOW)
+    assert "a run of these tests is on, or was killed a moment ago: try again in a minute" in said
+
+
 def _never_taken() -> dict[str, Any]:
     return {"metadata": {"name": "rolloutplan", "namespace": "other"}, "spec": None}
 

@@ -141,7 +141,7 @@ def test_a_query_that_goes_wrong_does_not_take_the_others_with_it(bed: Bed, shop
         assert (wrong.value, wrong.gap) == (None, BAD[query])
         asking.number()
         await asking.all([*good, bad], datetime.now(UTC))
-        assert asking.number() == 2
+        assert asking.number() < len(good), "those that went well are not asked one by one"
         asking.source.close()
 
     run(story)

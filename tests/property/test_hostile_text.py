@@ -69,7 +69,7 @@ TOKEN = st.builds(
 )
 UNDO = st.builds("kubectl -n ns patch httproutes.gateway.networking.k8s.io shop --type=json -p '{}'".format, TEXT)
 VALUE: st.SearchStrategy[Any] = st.one_of(
-    TEXT, COMMAND, TOKEN, UNDO, st.sampled_from([None, True, -1, 2**70, 1e308, float("inf"), [], {}])
+    TEXT, COMMAND, TOKEN, UNDO, st.sampled_from([None, True, -1, 2**70, 1e308, float("inf"), [], {}]).map(copy.deepcopy)
 )
 QUIET = settings(
     max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None
@@ -106,8 +106,8 @@ def hostile(draw: st.DrawFn) -> tuple[str, Mapping[str, Any]]:
     for _ in range(draw(st.integers(1, 4))):
         name = draw(st.sampled_from(sorted(known)))
         raw = touched.setdefault(name, anew(known[name]))
-        path = draw(st.sampled_from(sorted(leaves(raw), key=str)))
-        placed(raw, path, draw(VALUE))
+        if places := sorted(leaves(raw), key=str):  # none are left where what came before took them all
+            placed(raw, draw(st.sampled_from(places)), draw(VALUE))
     if draw(st.booleans()):
         plan = touched.setdefault(PLAN, anew(known[PLAN]))
         plan["metadata"]["annotations"] = {

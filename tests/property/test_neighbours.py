@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rolloutplan.engine.model.fence import read_fences
@@ -72,8 +72,16 @@ def lived(pair: Neighbours, story: list[tuple[int, str, int]]) -> None:
 STORIES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from(EVENTS), st.integers(0, 240)), max_size=8)
 
 
+RENEWED = [
+    *((0, "nothing", pause) for pause in (125, 67, 202, 204)),
+    (1, "refused", 7), (0, "crash", 124), (1, "abort", 57), (1, "crash", 231),
+]  # fmt: skip
+"""The one renews its undo command on the route after the other, which then ends."""
+
+
 @settings(max_examples=25, deadline=None)
 @given(STORIES, st.sampled_from([0, 5, 20]), st.booleans(), st.integers(0, 2**20))
+@example(story=RENEWED, lag=20, named=True, seed=130)
 def test_neither_disturbs_the_other(story: list[tuple[int, str, int]], lag: int, named: bool, seed: int) -> None:
     pair = on_rules([OLD_WEIGHTS, OLD_WEIGHTS], named=named, lag=s(lag))
     random.Random(seed).shuffle(order := [0, 1])

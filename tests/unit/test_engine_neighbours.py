@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import jsonpatch
 import pytest
 
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import RouteWeights
 from rolloutplan.engine.model.fence import fence_of, others_wrote_last, read_fences, with_fence
 from rolloutplan.engine.model.snapshot import EndpointsView, RouteConflict
+from rolloutplan.traffic import ROUTE_KINDS
 from tests.neighbours import Neighbours, on_rules
 from tests.situations import ALL, BEGUN, HALF, OLD_WEIGHTS, SHIFTED, UP, P, m, s
 from tests.world import SHOP, START, Deployment, World
@@ -171,6 +174,27 @@ def test_the_other_runs_undo_command_stays_when_one_rolls_back() -> None:
     second.says["errors"] = 0.2
     pair.advance(m(1))
     assert "rolloutplan.dev/revert" not in first.routes["shop"]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize(
+    ("undo", "after"),
+    [
+        pytest.param("mine", "second/b.1.1 first/a.1.1", id="another undo command: it is the last writer now"),
+        pytest.param("theirs", "first/a.1.1 second/b.1.1", id="the one that is there: nothing changes hands"),
+        pytest.param("", "first/a.1.1 second/b.1.1", id="none: that of the other run stays"),
+    ],
+)
+def test_who_writes_the_undo_command_on_a_route_is_the_last_in_its_tokens(undo: str, after: str) -> None:
+    world = on_rules(BOTH).worlds[0]
+    route = world.routes["shop"]
+    marks = {"rolloutplan.dev/seq": "first/a.1.1 second/b.1.1", "rolloutplan.dev/revert": "theirs"}
+    route["metadata"]["annotations"] = marks
+    kind = ROUTE_KINDS["HTTPRoute"]
+    patch = kind.patch(
+        kind.view(route), RouteWeights(kind="HTTPRoute", name="shop", rules=()), token="first/a.1.1", undo=undo
+    )
+    patched = jsonpatch.apply_patch(route, [*patch])["metadata"]["annotations"]
+    assert patched["rolloutplan.dev/seq"] == after
 
 
 def test_a_rollback_that_was_interrupted_is_found_although_the_other_run_wrote_since() -> None:

@@ -417,7 +417,7 @@ WORSE = {
 
 
 def test_a_plan_that_counts_waits_for_no_plan_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile, "COUNTED_A_SECOND", 4)
+    monkeypatch.setattr(reconcile, "COUNTED_A_SECOND", 1)
 
     async def story() -> None:
         async with opened(changed(SPEC, {"guards": [WORSE]}), make=Counted) as shop:
@@ -427,7 +427,7 @@ def test_a_plan_that_counts_waits_for_no_plan_that_has_ended(monkeypatch: pytest
                 meta["creationTimestamp"] = "2026-03-01T09:00:00Z"
                 raw = {"metadata": meta, "spec": SPEC, "status": {"phase": "Succeeded"}}
                 shop.loop.store.apply(PLANS, "ADDED", raw)
-            assert await shop.comes(lambda: len(shop.waited) >= 4, 6), shop.status.message
-            assert max(shop.waited) < timedelta(seconds=4), "it would be seven with the others"
+            assert await shop.comes(lambda: len(shop.waited) >= 4, 14), shop.status.message
+            assert max(shop.waited) < timedelta(seconds=14), "it would be 28 with the others"
 
     asyncio.run(story())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.routers.samples import SAMPLES, Raw, Sample
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**12) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=4) | st.sampled_from(["7", {}, [], [{}], [None]]),
+    | st.text(max_size=4) | st.sampled_from(["7", {}, [], [{}], [None]]).map(copy.deepcopy),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )  # fmt: skip

@@ -72,7 +72,8 @@ def _marks(view: RouteView, token: str, undo: str, added: str | None) -> list[Op
     """The operations that bring our annotations up to date."""
     if not undo and others_wrote_last(view.seq, token):
         undo = view.undo_annotation
-    fences = view.seq if token in view.seq.split() else with_fence(view.seq, token)
+    is_known = token in view.seq.split() and undo == view.undo_annotation
+    fences = view.seq if is_known else with_fence(view.seq, token)
     there = safe_get.text(view.raw, "metadata", "annotations", ADDED)
     wanted = {
         SEQ: (view.seq, fences),

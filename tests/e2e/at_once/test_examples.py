@@ -105,11 +105,11 @@ def test_few_requests_are_enough_to_take_a_bad_version_back(shop: Shop) -> None:
 
 def test_a_canary_waits_at_half_of_the_traffic_for_a_persons_word(shop: Shop, running: Operator) -> None:
     shop.open()
-    shop.bed.load(shop.host, rate=40)
     shop.bed.apply(example("approval.yaml", shop))
-    shop.until("Judging", name=CHECKOUT)
+    shop.until("Judging", "Held", name=CHECKOUT)  # it goes no further without requests
     early = shop.cli("approve", CHECKOUT, "-n", shop.namespace)
     assert early.returncode == 3, "nobody approves what nobody has seen yet"
+    shop.bed.load(shop.host, rate=40)
     waits = ("--for=jsonpath={.status.reason}=AwaitingApproval", "--timeout=60s")
     shop.bed.kubectl("wait", f"rp/{CHECKOUT}", "-n", shop.namespace, *waits)
     assert shop.phase(CHECKOUT) == "Held"

@@ -59,7 +59,7 @@ def release(registry: str, into: Path) -> None:
 
 
 def _packages(sources: Path, into: Path, commit: Commit) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-d", into]
+    command: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-d", into]
     _run(command, cwd=sources, env={**os.environ, "SOURCE_DATE_EPOCH": str(commit.time)})
 
 
@@ -76,10 +76,10 @@ def _sbom(sources: Path, into: Path, scratch: Path, commit: Commit) -> dict[str,
     lock = describe.locked((sources / "requirements.lock").read_text())
     environment = installed(scratch / "environment", sources / "requirements.lock")
     programs = installed(scratch / "programs", sources / RELEASE_LOCK) / "bin"
-    ours = ["--no-deps", "--no-index", "--find-links", into, "rolloutplan"]
+    ours: list[str | Path] = ["--no-deps", "--no-index", "--find-links", into, "rolloutplan"]
     _run([UV, "pip", "install", "--quiet", "--python", environment, *ours])
     form = ["--mc-type", "application", "--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible"]
-    of = ["--pyproject", sources / "pyproject.toml", environment / "bin/python"]
+    of: list[str | Path] = ["--pyproject", sources / "pyproject.toml", environment / "bin/python"]
     found = _run([programs / "cyclonedx-py", "environment", *form, *of])
     (wheel,) = into.glob("*.whl")
     sbom = describe.bill(json.loads(found), lock, version, sha256(wheel), commit)

@@ -16,7 +16,7 @@ from tests.bed import Bed, UnusableError, extras, netns, tools
 from tests.own_cluster.plugin import Plugin
 from tests.receiver import Receiver
 from tests.sharing import Sharing, in_order
-from tests.shop import Operator, Shop, install
+from tests.shop import OPERATOR, Operator, Shop, install
 
 settings.register_profile("machines-are-noisy", deadline=None)
 settings.load_profile("machines-are-noisy")
@@ -127,7 +127,7 @@ def traced() -> Iterator[Receiver]:
 @pytest.fixture(scope="session")
 def shared_operator(bed: Bed, traced: Receiver) -> Iterator[Operator]:
     """One operator that serves everything; `running` starts it."""
-    operator = Operator(bed, options=[f"--traces={traced.url}"])
+    operator = Operator(bed, OPERATOR, options=[f"--traces={traced.url}"])
     yield operator
     operator.process.kill()
 

@@ -26,6 +26,9 @@ from tests.bed.processes import Process, answers, page, until
 from tests.world import World, named
 
 ROOT = Path(__file__).parents[1]
+CHART = ROOT / "deploy/helm/rolloutplan"
+OPERATOR = "operator"
+"""The user of the bed that has the rights of the chart, and no others."""
 HEALTH_PORT = 8811
 METRICS_ABOVE = 1000
 """How far above its probes an operator of the tests has its metrics."""
@@ -53,10 +56,35 @@ def define(bed: Bed, checkout: Path = ROOT) -> None:
 
 
 def install(bed: Bed) -> None:
-    """The CRDs, and a metric source for everybody."""
+    """The CRDs, a metric source for everybody, and the chart's rights for the user `operator`."""
     define(bed)
     until(lambda: _served(bed), 120, "the CRDs")
-    bed.apply(metric_source(bed.prometheus_url))
+    bed.apply(metric_source(bed.prometheus_url), *rights(bed))
+
+
+def rights(bed: Bed) -> list[Manifest]:
+    """What the chart lets an operator do to which it lends all, with every kind of route; bound to OPERATOR."""
+    kinds = ",".join(yaml.safe_load((CHART / "routers.yaml").read_text()))
+    lent = (
+        "jobs.enabled=true,scaling.enabled=true,ownedRoutes.enabled=true,image.repository=bed/rolloutplan,image.tag=v1"
+    )
+    image = "image.repository=bed/rolloutplan,image.tag=v1"
+    values = (f"--set={lent},{image}", f"--set=routers={{{kinds}}}")
+    user = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR}
+    found = []
+    for each in yaml.safe_load_all(bed.helm("template", "rolloutplan", str(CHART), "-n", "default", *values)):
+        if each["kind"] in ("ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding"):
+            of_the_bed(each["metadata"])
+            found.append(each)
+        if "roleRef" in each:
+            of_the_bed(each["roleRef"])
+            each["subjects"] = [user]
+    return found
+
+
+def of_the_bed(named: dict[str, Any]) -> None:
+    """Give it a name that no release of the chart has."""
+    named["name"] = f"bed-{named['name']}"
 
 
 def _served(bed: Bed) -> bool:

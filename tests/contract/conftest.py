@@ -9,9 +9,8 @@ from rolloutplan.api.route_kinds import BUILT_IN
 from tests.bed import Bed, extras, objects
 from tests.contract.created import HOME, KINDS, OBJECTS, ROLE, Route
 from tests.routers import definitions
-from tests.shop import ROOT
+from tests.shop import CHART
 
-CHART = ROOT / "deploy/helm/rolloutplan"
 IMAGE = ("--set", "image.repository=example.com/rolloutplan", "--set", "image.tag=test")
 
 

@@ -31,6 +31,7 @@ from tests.bed.processes import Process, answers, page, python_path
 from tests.freezing import frozen
 from tests.shop import (
     ALL_PLANS,
+    CHART,
     EVENTS,
     HEALTH_PORT,
     METRICS_ABOVE,
@@ -45,7 +46,6 @@ from tests.shop import (
     metric_source,
 )
 
-CHART = ROOT / "deploy/helm/rolloutplan"
 CRDS = ROOT / "deploy/crds"
 NAME, NAMESPACE = "rolloutplan", "rolloutplan-system"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

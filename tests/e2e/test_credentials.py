@@ -22,7 +22,7 @@ from rolloutplan.stats.verdict import Answer, Why
 from tests.bed import Bed, netns
 from tests.bed.processes import Process
 from tests.certificates import Authority
-from tests.shop import Operator, Shop, metric_source
+from tests.shop import OPERATOR, Operator, Shop, metric_source
 
 TOKEN = "a-token-of-nothing"
 PORT = 9443
@@ -103,7 +103,7 @@ def test_a_prometheus_that_wants_credentials_is_asked_with_them(bed: Bed, alone:
     (files / "token").write_text(TOKEN)
     shop, name = Shop(bed, f"shop-{uuid4().hex[:6]}", replicas=1), f"secured-{uuid4().hex[:6]}"
     options = [f"--credentials-dir={files}"]
-    with gate(bed, cert, key) as (url, shown), Operator(bed, options=options, name="operator-credentials"):
+    with gate(bed, cert, key) as (url, shown), Operator(bed, OPERATOR, options=options, name="operator-credentials"):
         source = metric_source(url, name, auth={"bearer": "token", "caBundle": "ca.crt"})
         bed.apply(source)
         shop.open()

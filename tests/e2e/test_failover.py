@@ -9,7 +9,7 @@ from tests import otlp
 from tests.bed import Bed
 from tests.bed.processes import until
 from tests.receiver import Receiver
-from tests.shop import Operator, Shop
+from tests.shop import OPERATOR, Operator, Shop
 
 NEVER = {"name": "never", "query": "vector(0)", "is": "> 1", "window": "1s"}
 SLOW_STAGES = [{"weights": ["25%", "100%"], "soak": "10m"}]
@@ -20,7 +20,7 @@ def second(bed: Bed, running: Operator, traced: Receiver) -> Iterator[Operator]:
     """A replica beside the one that leads already."""
     until(running.leads, 20, "the first leader")
     options = ["--identity=second", f"--traces={traced.url}"]
-    with Operator(bed, port=8812, name="second", options=options) as operator:
+    with Operator(bed, OPERATOR, port=8812, name="second", options=options) as operator:
         yield operator
 
 

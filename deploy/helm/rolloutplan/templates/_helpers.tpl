@@ -78,12 +78,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
-{{- /* Fails where the cluster has no such kind of the Prometheus Operator. */ -}}
-{{- define "rolloutplan.wantsMonitor" -}}
+{{- /* Fails where the metrics are off, or the cluster has no such kind of the Prometheus Operator. `without`: what else to do. */ -}}
+{{- define "rolloutplan.forPrometheusOperator" -}}
+{{- if not .root.Values.metrics.enabled }}
+{{- fail (printf "%s: a %s needs the operator's metrics: set metrics.enabled to true, or this to false" .value .kind) }}
+{{- end }}
 {{- /* `helm template` has no cluster and does not know the first kind, which every API server has. */ -}}
 {{- $served := .root.Capabilities.APIVersions }}
 {{- if and ($served.Has "apiregistration.k8s.io/v1") (not ($served.Has (printf "monitoring.coreos.com/v1/%s" .kind))) }}
-{{- fail (printf "%s: the cluster has no %s (monitoring.coreos.com/v1). Install the Prometheus Operator first, or set this to false: metrics.annotations works without it" .value .kind) }}
+{{- fail (printf "%s: the cluster has no %s (monitoring.coreos.com/v1). Install the Prometheus Operator first, or set this to false%s" .value .kind .without) }}
 {{- end }}
 {{- end -}}
 

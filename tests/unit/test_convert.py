@@ -382,10 +382,13 @@ def test_the_provider_of_a_canary_is_the_kind_of_its_route(provider: str, kind: 
     [
         (rollout({"maxSurge": 1}), "has no steps, as the rolling update of a Deployment"),
         (rollout(None), "neither canary nor blueGreen"),
-        (rollout({**ROUTED, **STEPS, "trafficRouting": {"appMesh": {}}}), "names no route that a plan can move"),
+        (rollout({**ROUTED, **STEPS, "trafficRouting": {"appMesh": {}}}), "(appMesh) names no route that a plan can"),
         (rollout(STEPS) | {"metadata": {"name": "Shop"}}, "metadata.name has to be lower-case letters"),
         (canary({"interval": "1m"}), "it says no steps for a plan"),
-        (canary({"stepWeight": 5}, provider="appmesh"), "the provider appmesh is no kind of route"),
+        (
+            canary({"stepWeight": 5}, provider="appmesh"),
+            "the provider appmesh is no kind of route that a plan can move: name one of apisix, contour",
+        ),
         (canary({"stepWeight": 5}, provider=""), "names no provider"),
         (canary({"stepWeight": 5}, targetRef={"kind": "DaemonSet", "name": "shop"}), "between two Deployments"),
     ],

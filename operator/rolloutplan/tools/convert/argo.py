@@ -14,7 +14,7 @@ from rolloutplan.tools.convert.argo_routes import add_routes
 from rolloutplan.tools.convert.draft import CannotConvertError, Draft, Objects, Raw, draft_of, duration
 from rolloutplan.tools.convert.judging import add_usual_guards
 from rolloutplan.tools.convert.sides import add_deployments, add_service
-from rolloutplan.tools.convert.testers import Told, match_of, mirror_of
+from rolloutplan.tools.convert.testers import match_of, mirror_of, told
 
 _CANARY: Final = "spec.strategy.canary"
 _SHORTEST: Final = timedelta(minutes=1)
@@ -160,9 +160,7 @@ def _steps(draft: Draft, raws: Any, objects: Objects) -> list[_Step]:
             elif verb == "analysis":
                 words = "there is no traffic to judge before the first weight: write it under assumptions"
                 draft.left_out(path, words, at)
-            elif verb != "setMirrorRoute" or "match" in safe_get.mapping(
-                value
-            ):  # else it ends a mirror, as a stage does
+            elif not _ends_mirror(verb, value):
                 draft.left_out(path, _STEPS_LEFT.get(verb, "this step is not known to the converter"), at)
     _to_the_end(draft, steps, wanted=wanted)
     return steps
@@ -182,8 +180,10 @@ def _to_the_end(draft: Draft, steps: list[_Step], *, wanted: bool) -> None:
 def _without_weight(draft: Draft, verb: object, value: object, now: _Step | None) -> Mapping[str, Any]:
     """The match or the mirror of a stage; empty after the first weight, and where there can be none."""
     rules = safe_get.items(value, "match") if now is None or now.without_weight else ()
-    if verb == "setHeaderRoute" and (match := match_of(draft, map(_told, rules))):
-        return {"match": match}
+    if verb == "setHeaderRoute":
+        headers = (told(safe_get.text(rule, "headerName"), safe_get.value(rule, "headerValue")) for rule in rules)
+        match = match_of(draft, headers)
+        return {"match": match} if match else {}
     if verb == "setMirrorRoute" and rules and all(rule == _EVERY_PATH for rule in rules):
         percent = safe_get.value(value, "percentage")
         mirror = mirror_of(draft, 100 if percent is None else percent)
@@ -191,9 +191,9 @@ def _without_weight(draft: Draft, verb: object, value: object, now: _Step | None
     return {}
 
 
-def _told(raw: object) -> Told:
-    value = safe_get.mapping(raw, "headerValue")
-    return Told(safe_get.text(raw, "headerName"), safe_get.text(value, "exact"), safe_get.text(value, "regex"))
+def _ends_mirror(verb: object, value: object) -> bool:
+    """Whether a step ends a mirror, as the end of its stage does in a plan."""
+    return verb == "setMirrorRoute" and "match" not in safe_get.mapping(value)
 
 
 def _weight(draft: Draft, value: object, before: _Step | None, path: str, *, wanted: bool) -> _Step | None:

@@ -30,7 +30,7 @@ def add_routes(draft: Draft, canary: Raw, services: Mapping[str, str], objects: 
             )
     if not routes:
         words = "names no route that a plan can move: docs/routers.md has the kinds, a RouteKind describes others"
-        raise CannotConvertError(f"{_PATH} {words}")
+        raise CannotConvertError(f"{_PATH} ({', '.join(map(str, routing))}) {words}")
     if not (services["old"] and services["new"]):
         words = "names no stableService or no canaryService: a plan needs a Service for each side"
         draft.to_do("spec.strategy.canary", words, "spec.traffic")

@@ -21,7 +21,7 @@ from rolloutplan.tools.convert.judging import (
     windowed,
 )
 from rolloutplan.tools.convert.sides import add_deployments, add_service
-from rolloutplan.tools.convert.testers import Told, match_of, mirror_of, sticky_of
+from rolloutplan.tools.convert.testers import Told, match_of, mirror_of, sticky_of, told
 
 _SPEC_READ: Final = (
     "provider",
@@ -129,10 +129,8 @@ def _add_route(draft: Draft, spec: Raw, installed: str) -> str:
     family = provider.partition(":")[0]
     kind = _KINDS.get(family)
     if kind is None:
-        words = (
-            "is no kind of route that a plan can move: docs/routers.md has the kinds, and a RouteKind describes others"
-        )
-        raise CannotConvertError(f"the provider {provider} {words}")
+        words = f"is no kind of route that a plan can move: name one of {', '.join(sorted(_KINDS))}"
+        raise CannotConvertError(f"the provider {provider} {words}, or write a plan by hand and describe a RouteKind")
     name = _route_name(draft, spec, family)
     if not is_name(name):
         raise CannotConvertError(
@@ -177,11 +175,10 @@ def _route_name(draft: Draft, spec: Raw, family: str) -> str:
 def _add_stages(draft: Draft, analysis: Raw, path: str, every: timedelta) -> None:
     weights = _weights(draft, analysis, path)
     mirrored = _mirror(draft, analysis, path)
-    stages: list[dict[str, Any]] = []
     turns = min(max(safe_get.number(analysis, "iterations"), 0), 1000)
     soak = format_duration(max(every, timedelta(seconds=1)))
     if weights:
-        stages = [*mirrored, {"weights": [f"{each}%" for each in weights], "soak": soak}]
+        stages = [*mirrored, {"weights": [f"{each}%" for each in weights]}]
         words = "after the last step Flagger copies the new version to the primary: here its pods get all requests"
         draft.changed(f"{path}.maxWeight" if "maxWeight" in analysis else path, words, f"spec.stages[{len(stages)}]")
     elif turns:
@@ -190,24 +187,23 @@ def _add_stages(draft: Draft, analysis: Raw, path: str, every: timedelta) -> Non
             words = f"{turns} iterations without weights: a plan judges the requests of users, so it begins with 5 %"
             draft.changed(f"{path}.iterations", words, "spec.stages[0]")
             stages = [{"weight": "5%"}]
-        for stage in stages:
-            stage["soak"] = soak
-        stages[-1]["soak"] = format_duration(every * turns)
     else:
         raise CannotConvertError(f"{path} has no stepWeight, stepWeights or iterations: it says no steps for a plan")
     if "match" in analysis and weights:
         draft.left_out(f"{path}.match", "Flagger reads it with iterations only", "spec.stages[0]")
+    stages = [{**stage, "soak": soak} for stage in stages]
+    if not weights:
+        stages[-1]["soak"] = format_duration(every * turns)
     draft.spec["stages"] = [*stages, {"weight": "100%", "soak": soak}]
 
 
 def _mirror(draft: Draft, analysis: Raw, path: str) -> list[dict[str, Any]]:
-    """The stage in which the new side gets copies of requests, if there is one; its soak is added by the caller."""
+    """The stage in which the new side gets copies of requests, without its soak; none where there is no such stage."""
     if analysis.get("mirror") is not True:
         return []
     weight = analysis.get("mirrorWeight")
     if mirror := mirror_of(draft, 100 if weight is None else weight):
-        every = duration(safe_get.value(analysis, "interval")) or timedelta(minutes=1)
-        return [{"name": "mirror", "mirror": mirror, "soak": format_duration(max(every, timedelta(seconds=1)))}]
+        return [{"name": "mirror", "mirror": mirror}]
     draft.left_out(f"{path}.mirror", "the kind of route cannot mirror, or not this share", "spec.stages")
     return []
 
@@ -225,13 +221,10 @@ def _testers(draft: Draft, analysis: Raw, path: str) -> list[dict[str, Any]]:
 
 
 def _headers(raw: object) -> list[Told]:
-    """The headers of testers; one without a name where they are not all that counts."""
+    """The headers of testers; none where something else counts too."""
     if [*safe_get.mapping(raw)] != ["headers"]:
         return []
-    headers = safe_get.mapping(raw, "headers")
-    return [
-        Told(f"{name}", safe_get.text(value, "exact"), safe_get.text(value, "regex")) for name, value in headers.items()
-    ]
+    return [told(f"{name}", value) for name, value in safe_get.mapping(raw, "headers").items()]
 
 
 def _add_sticky(draft: Draft, analysis: Raw, path: str) -> None:

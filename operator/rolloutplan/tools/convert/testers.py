@@ -31,6 +31,11 @@ class Told(NamedTuple):
     pattern: str = ""
 
 
+def told(name: str, value: object) -> Told:
+    """A header with what both projects write for its value."""
+    return Told(name, safe_get.text(value, "exact"), safe_get.text(value, "regex"))
+
+
 def match_of(draft: Draft, headers: Iterable[Told]) -> dict[str, Any]:
     """The match of a stage; empty where it is not one header or cookie with a value, or a route of the plan cannot."""
     found = [*headers]

@@ -32,7 +32,8 @@ def own_definitions() -> list[Manifest]:
 def confirmed(current: str, server: str, named: str) -> str:
     """Why the tests do not run on the cluster of the current context; empty where it was named."""
     if not current:
-        return "the kubeconfig has no current context: set one with kubectl config use-context NAME"
+        fix = "name a kubeconfig in KUBECONFIG, or set its context with kubectl config use-context NAME"
+        return f"there is no kubeconfig, or it has no current context: {fix}"
     if named == current:
         return ""
     where = f'the current context is "{current}" ({server})'

@@ -507,10 +507,10 @@ def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = Fa
     ("plans", "code", "words"),
     [
         ([], 0, ["0 plans in the cluster: no run is in progress"]),
-        ([a_plan("done", "Succeeded", finalizer=False)], 0, ["1 plans in the cluster: no run is in progress"]),
+        ([a_plan("done", "Succeeded", finalizer=False)], 0, ["1 plan in the cluster: no run is in progress"]),
         ([a_plan("web", "Judging")], 1, [
             "shop/web: Judging at 25%, with the finalizer rolloutplan.dev/restore", "rolloutplan abort -n shop web",
-            f"without an operator: {UNDO} && kubectl -n shop patch rolloutplan web", "1 of 1 plans",
+            f"without an operator: {UNDO} && kubectl -n shop patch rolloutplan web", "1 of 1 plan in the cluster still",
         ]),
         ([a_plan("web", "Expanding", finalizer=False)], 1, ["shop/web: Expanding", "rolloutplan abort -n shop web"]),
         ([a_plan("web", "RolledBack")], 1, ["the operator removes the finalizer by itself"]),
@@ -518,7 +518,7 @@ def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = Fa
         ([{"metadata": {}, "status": 7}, "odd", a_plan("web", "Baking")], 1, ["shop/web: Baking"]),
         ([OWNED_ROUTE], 1, [
             "shop/web-rolloutplan: has the traffic of HTTPRoute web", "give web the weights of web-rolloutplan",
-            "kubectl -n shop delete httproute web-rolloutplan", "0 of 1 plans and 1 routes",
+            "kubectl -n shop delete httproute web-rolloutplan", "0 of 1 plan and 1 route in the cluster still",
         ]),
     ],
 )  # fmt: skip
@@ -622,6 +622,36 @@ def test_an_uninstall_that_cannot_be_checked_is_no_good_news(
         " --resource=rolloutplans.rolloutplan.dev && kubectl create clusterrolebinding rolloutplan-list-rolloutplans"
         " --clusterrole=rolloutplan-list-rolloutplans --user=eve\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("resource", "group", "words"),
+    [
+        ("deployments", "apps", "eve may not list deployments.apps in all namespaces (-n names one): whoever"),
+        (
+            "customresourcedefinitions",
+            "apiextensions.k8s.io",
+            "list customresourcedefinitions.apiextensions.k8s.io in the cluster: ",
+        ),
+    ],
+)
+def test_versions_that_may_not_be_read_are_told_with_the_right_that_is_missing(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], resource: str, group: str, words: str
+) -> None:
+    cannot_list = f'User "eve" cannot list resource "{resource}" in API group "{group}" at the cluster scope'
+    cluster.refuses = {"GET": status(403, "Forbidden", cannot_list)}
+    assert main(["version"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("client ")
+    assert "operator and CRDs and stored versions not known: " in said
+    assert words in said
+
+
+def test_the_operator_is_looked_for_in_one_namespace(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    in_ops = 'User "eve" cannot list resource "deployments" in API group "apps" in the namespace "ops"'
+    cluster.refuses = {"GET": status(403, "Forbidden", in_ops)}
+    assert main(["version", "-n", "ops"]) == 0
+    assert "may not list deployments.apps in namespace ops: whoever" in capsys.readouterr().out
 
 
 def test_an_uninstall_is_only_checked() -> None:

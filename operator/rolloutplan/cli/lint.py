@@ -46,6 +46,7 @@ from rolloutplan.cli.files import (
 from rolloutplan.cli.inputs import expand
 from rolloutplan.cli.objects import compare, is_compared
 from rolloutplan.cli.options import USUAL_BAD, USUAL_SCRAPE, Bad, Files, ScrapeInterval, traffic_option
+from rolloutplan.cli.output import times_of
 from rolloutplan.cli.yaml_read import Place
 from rolloutplan.cluster.paths import PLAN_GROUP as GROUP
 from rolloutplan.stats.feasibility import Traffic
@@ -136,7 +137,7 @@ def _print_text(rows: Sequence[Diagnostic], objects: Sequence[ParsedObject]) -> 
     for row, same in _grouped(rows):
         print(printable(format_diagnostic(row) + same))
     times = Counter(row.finding.severity for row in rows)
-    counted = [_times(times[severity], severity) for severity in _GITHUB if times[severity]]
+    counted = [times_of(times[severity], severity) for severity in _GITHUB if times[severity]]
     again = ", and ".join(words for hides, words in _HIDING if any(map(hides, rows)))
     again = f"; {again}: correct it, and run lint again" if again else ""
     print(f"{_checked_words(objects)}; {', '.join(counted) or 'nothing found'}{again}")
@@ -175,18 +176,10 @@ def _anywhere(finding: Finding) -> Finding:
 def _checked_words(objects: Sequence[ParsedObject]) -> str:
     """Return how many objects of which kind were checked, and how many others there are."""
     kinds = Counter(found.kind for found in objects if found.kind and (found.is_ours or is_compared(found)))
-    checked = [_times(times, "plan" if kind == "RolloutPlan" else kind) for kind, times in kinds.items()]
+    checked = [times_of(times, "plan" if kind == "RolloutPlan" else kind) for kind, times in kinds.items()]
     others = len(objects) - kinds.total()
-    left = f", {_times(others, 'object')} of other kinds not" if others else ""
+    left = f", {times_of(others, 'object')} of other kinds not" if others else ""
     return f"{', '.join(checked) or 'nothing'} checked{left}"
-
-
-def _times(number: int, name: str) -> str:
-    """Return a number with the name of what is counted, as in `2 RolloutPolicies`."""
-    if number == 1:
-        return f"1 {name}"
-    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}es" if name.endswith("s") else f"{name}s"
-    return f"{number} {plural}"
 
 
 def _print_json(rows: Sequence[Diagnostic], _: Sequence[ParsedObject]) -> None:

@@ -20,7 +20,17 @@ from rolloutplan.api.printable import line
 from rolloutplan.api.status import Status, read_status
 from rolloutplan.cli.output import CliError
 from rolloutplan.cluster.client import Api, ApiError, Raw, read_namespace
-from rolloutplan.cluster.paths import PLANS, Kind, path
+from rolloutplan.cluster.paths import (
+    CLUSTER_SOURCES,
+    CLUSTER_TEMPLATES,
+    CRDS,
+    NAMESPACES,
+    PLANS,
+    POLICIES,
+    ROUTE_KINDS,
+    Kind,
+    path,
+)
 
 FIELD_MANAGER: Final = "rolloutplan-cli"
 WITHIN: Final = 300.0
@@ -38,6 +48,10 @@ _FORBIDDEN: Final = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
+_OF_THE_CLUSTER: Final = frozenset(
+    kind.resource for kind in (CRDS, NAMESPACES, POLICIES, ROUTE_KINDS, CLUSTER_SOURCES, CLUSTER_TEMPLATES)
+)
+"""The kinds without a namespace that commands read."""
 _ACCOUNT: Final = re.compile("system:serviceaccount:([^:]+):([^:]+)")
 
 
@@ -284,7 +298,8 @@ def _forbidden(message: str) -> str:
     verbs = ",".join(dict.fromkeys(("get", "list", "watch", verb)))
     name = quote(f"rolloutplan-{verb}-{resource}")
     kind, where = ("role", f" -n {quote(namespace)}") if namespace else ("clusterrole", "")
-    at = f"in namespace {namespace}" if namespace else "in all namespaces (-n names one)"
+    everywhere = "in the cluster" if full in _OF_THE_CLUSTER else "in all namespaces (-n names one)"
+    at = f"in namespace {namespace}" if namespace else everywhere
     create = f"kubectl create {kind} {name}{where} --verb={verbs} --resource={quote(full)}"
     bind = f"kubectl create {kind}binding {name}{where} --{kind}={name} {_subject(user)}"
     return f"{user} may not {verb} {full} {at}: whoever may grant it runs {create} && {bind}"

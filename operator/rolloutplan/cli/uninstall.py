@@ -17,6 +17,7 @@ from rolloutplan.api.printable import printable
 from rolloutplan.api.route import HTTP_ROUTE
 from rolloutplan.api.status import RUNNING, Status, read_status
 from rolloutplan.cli.options import namespace_option
+from rolloutplan.cli.output import times_of
 from rolloutplan.cli.screen import Output, show_objects
 from rolloutplan.cli.session import session
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
@@ -37,7 +38,7 @@ def uninstall(
         namespace_option("only this namespace (default: all)"),
     ] = None,
 ) -> int:
-    """It lists the plans and routes that still need the operator, with what ends that; nothing is changed.
+    """List the plans and routes that still need the operator, with what ends that; nothing is changed.
 
     Exit 0 where there are none, 1 where there are some or the cluster cannot be asked.
     """
@@ -48,11 +49,13 @@ def uninstall(
         show_objects([raw for raw, _ in left], output)
         return LEFT if left else NOTHING_LEFT
     where = f"in namespace {namespace}" if namespace else "in the cluster"
+    read = times_of(len(plans), "plan")
     if not left:
-        print(f"{len(plans)} plans {where}: no run is in progress and no finalizer is set, the operator can be removed")
+        print(f"{read} {where}: no run is in progress and no finalizer is set, the operator can be removed")
         return NOTHING_LEFT
     print(printable("\n".join(line for _, lines in left for line in lines)))
-    needing = f"{len(left) - len(routes)} of {len(plans)} plans{f' and {len(routes)} routes' if routes else ''}"
+    owned = f" and {times_of(len(routes), 'route')}" if routes else ""
+    needing = f"{len(left) - len(routes)} of {read}{owned}"
     print(f"{needing} {where} still need the operator: remove it when this check finds none")
     return LEFT
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from rolloutplan import __version__
 from rolloutplan.api import safe_get
 from rolloutplan.api.printable import line
+from rolloutplan.cli.options import namespace_option
 from rolloutplan.cli.output import CliError
 from rolloutplan.cli.screen import screen, show_objects
 from rolloutplan.cli.session import explain, session
@@ -74,12 +75,13 @@ def version(
     output: Annotated[
         Literal["text", "json", "yaml"], typer.Option("-o", "--output", help="text (the default), or for programs")
     ] = "text",
+    namespace: Annotated[str | None, namespace_option("where the operator is (default: any)")] = None,
 ) -> int:
     """Without a cluster, or without the rights to ask it, it shows what is known and says why the rest is not.
 
     Exit 0, 1 where the operator or the CRDs do not fit this program.
     """
-    found = asyncio.run(_ask())
+    found = asyncio.run(_ask(namespace))
     if output == "text":
         console = screen()
         width = console.width if console.is_watched else None
@@ -163,11 +165,12 @@ def _image(containers: Iterable[Any]) -> str:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-async def _ask() -> Versions:
+async def _ask(namespace: str | None) -> Versions:
     try:
-        async with session(everywhere=True) as cluster:
+        async with session(namespace, everywhere=namespace is None) as cluster:
+            api = cluster.api
             operators, served, stored = await asyncio.gather(
-                _told(_operators(cluster.api)), _told(served_kinds(cluster.api)), _told(_definitions(cluster.api))
+                _told(_operators(api, cluster.namespace)), _told(served_kinds(api)), _told(_definitions(api))
             )
     except CliError as error:
         return Versions(unknown={"operator": str(error), "CRDs": str(error)})
@@ -190,8 +193,8 @@ async def _told(request: Awaitable[_Read]) -> _Read | str:
         return explain(error)
 
 
-async def _operators(api: Api) -> list[Operator]:
-    found = safe_get.items(await api.list(path(DEPLOYMENTS), labelSelector=_LABEL), "items")
+async def _operators(api: Api, namespace: str) -> list[Operator]:
+    found = safe_get.items(await api.list(path(DEPLOYMENTS, namespace), labelSelector=_LABEL), "items")
     return [await _operator(api, raw, *lease) for raw in found if (lease := lease_of(raw))]
 
 
@@ -247,7 +250,7 @@ def rendered(found: Versions, width: int | None) -> RenderableType:
     parts = [Text(f"client {__version__} ({PLAN_GROUP}/{PLAN_VERSION})")]
     parts += [_operator_lines(each) for each in found.operators]
     if not found.operators and "operator" not in found.unknown:
-        parts.append(Text("no operator: the cluster has no Deployment of the chart"))
+        parts.append(Text("no operator: no Deployment of the chart is there"))
     if found.crds:
         parts += [Text(), columns(("CRD", "SERVED", "STORED"), [_crd_row(each) for each in found.crds], width), Text()]
     parts += [Text(line(each), "yellow") for each in findings(found)]

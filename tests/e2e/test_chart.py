@@ -5,6 +5,7 @@ session's own operator is down meanwhile: it stands for another Lease, and two l
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -316,12 +317,29 @@ def test_nothing_is_lent_by_default_and_no_plan_is_served_beside_the_operator(be
     made = render(bed)
     arguments = one(made, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert f"--exclude-namespace={NAMESPACE}" in arguments
-    assert not {"--jobs", "--scaling", "--authenticated-commands"} & {*arguments}
+    assert not {"--jobs", "--scaling", "--owned-routes", "--authenticated-commands"} & {*arguments}
     assert not any(argument.startswith("--traces") for argument in arguments)
     lent = {"jobs.batch", "deployments.apps/scale", "serviceaccounts", "events"}
-    assert not {resource for _, resource in rights_in(made, "ClusterRole", "Role")} & lent
+    granted = rights_in(made, "ClusterRole", "Role")
+    assert not {resource for _, resource in granted} & lent
+    assert DELETES_ROUTE not in granted
     refusing = [m["metadata"]["name"] for m in made if m.get("spec", {}).get("failurePolicy") == "Fail"]
     assert not refusing, "there is nothing to ask about"
+
+
+def test_the_page_on_rights_has_every_verb_that_the_chart_can_grant(bed: Bed) -> None:
+    page = (ROOT / "docs/installing.md").read_text().partition("\n## Rights\n")[2].partition("\n#")[0]
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| ")]
+    told = {
+        (verb, name)
+        for objects, verbs in rows
+        for verb, name in product(re.findall(r"\w+", verbs), re.findall(r"`([\w/]+)`", objects))
+    }
+    kinds = yaml.safe_load((CHART / "routers.yaml").read_text())
+    told |= {("list", name) for rules in kinds.values() for rule in rules for name in rule["resources"]}
+    granted = rights_in(render(bed, *LENT.values()), "ClusterRole", "Role")
+    without_group = {(verb, re.sub(r"\.[^/]+", "", resource)) for verb, resource in granted}
+    assert not without_group - told
 
 
 def test_each_kind_of_route_brings_the_rights_on_its_resource_and_ingresses_are_not_among_the_usual(bed: Bed) -> None:

@@ -421,6 +421,7 @@ class World:
     unread: frozenset[str] = frozenset()
     """What the operator cannot read, such as `deployments/v2`."""
     unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
+    route_notes: Mapping[RouteId, str] = field(default_factory=dict)
     """The routes of which it does not know what they are now, and why."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of route that cannot be used."""
@@ -651,6 +652,7 @@ class World:
             new=None if "deployments/v2" in self.unread else workload(self.new),
             unread=self.unread | {str(route) for route in self.unread_routes},
             unread_routes=self.unread_routes,
+            route_notes=self.route_notes,
             routers=self.routers,
             own_kinds=self.own_kinds,
             endpoints=self.endpoints(),

@@ -73,7 +73,7 @@ from tests.situations import (
     undecided,
     wait,
 )
-from tests.world import PLAN, SHOP, StaleError, World, crash, refuse
+from tests.world import PLAN, SHOP, StaleError, World, crash, http_route, refuse
 
 DAYS = timedelta(days=2)
 BECAUSE = ' --reason "few requests at night"'
@@ -853,6 +853,12 @@ def test_every_verb_is_answered_though_everything_breaks_in_the_same_moment(situ
     answer(world)
 
 
+def succeeded_owned() -> World:
+    owned = World(routes={"shop-rolloutplan": http_route("shop-rolloutplan", [{"v1": 100, "v2": 0}])})
+    owned.edit({"traffic.ownership": "Owned"})
+    return owned.until(P.SUCCEEDED)
+
+
 DENIED = [
     ("resume", "OldSideDown, which `resume` does not end", lambda: judging()().until(P.JUDGING), put(old=None)),
     ("resume", "create it again first", judging(), lambda w: w.routes.clear()),
@@ -866,6 +872,8 @@ DENIED = [
         put(route_conflicts=(replace(RIVAL, routes=frozenset(), sizes=frozenset({"v1"})),)),
     ),
     ("revert", "there is nothing to restore", succeeded, lambda w: w.routes.clear()),
+    ("revert", "commit the old weights there", succeeded_owned, lambda w: w.routes.clear()),
+    ("revert", "another has its traffic", succeeded, put(route_notes={SHOP: "another has its traffic"})),
 ]
 
 

@@ -87,6 +87,8 @@ END_STATE = [
          NOTHING, "the routes already give v2 100% of the traffic, as the last stage would: nothing to do", ALL),
     Case("and nothing follows", at_the_end(), then(settle, lambda w: w.crash(), wait(m(60))), P.SUCCEEDED, "Succeeded",
          NOTHING, "nothing was evaluated", ALL),
+    Case("not where another route has its traffic", at_the_end(route_notes={SHOP: "another"}),
+         wait(m(30)), P.INVALID, "RouteNotOwned", ["Stalled"], "HTTPRoute ns/shop: another", ALL),
     Case("it needs no metrics", at_the_end(source=None, down="refused"), settle, P.SUCCEEDED, "Succeeded", NOTHING),
     Case("nor the old Deployment", at_the_end(old=None), settle, P.SUCCEEDED, "Succeeded", NOTHING),
     Case("nor tasks", at_the_end({"expand": {"scale": {"new": "MatchOld"}}}, job_fails=True), settle, P.SUCCEEDED,

@@ -33,6 +33,7 @@ class Cluster:
         self.routes: dict[str, Raw] = {}
         self.refusals: dict[str, list[ApiError]] = {}
         self.writes: list[str] = []
+        self.reads = 0
         self.seen: Callable[[str], None] = lambda _: None
         self._version = 100
 
@@ -49,6 +50,7 @@ class Cluster:
         return path.rpartition("/")[2]
 
     async def get(self, path: str) -> Raw:
+        self.reads += 1
         name = self._asked("get", path)
         if name not in self.routes:
             raise ApiError(404, "NotFound", f"{name} not found")
@@ -95,11 +97,13 @@ class Host:
         raw = made(RESOURCE, "checkout", 1, {"rules": [rule(weights, **more)]})
         self.cluster.put("checkout", {"apiVersion": "gateway.networking.k8s.io/v1", **raw})
 
-    def plan(self, phase: str = "Pending", event: str = "MODIFIED") -> None:
+    def plan(self, phase: str = "Pending", *, name: str = PLAN, moves: str = "", changes: Any = OWNED) -> None:
+        """A plan in a phase whose run moves a route."""
         self._plans += 1
-        raw = plan(version=self._plans, status={"phase": phase}, changes=OWNED)
-        self.store.apply(PLANS, event, raw)
-        self.routes.seen((PLANS, NAMESPACE, PLAN))
+        snapshot = [{"kind": "HTTPRoute", "name": moves, "rules": []}] if moves else []
+        status = {"phase": phase, "weights": {"snapshot": snapshot}}
+        self.store.apply(PLANS, "MODIFIED", plan(name, self._plans, status, changes))
+        self.routes.seen((PLANS, NAMESPACE, name))
 
     @property
     def note(self) -> str:
@@ -207,5 +211,89 @@ def test_a_follower_writes_nothing(host: Host) -> None:
             host.leads = True
             host.routes.led()
             await host.until(lambda: cluster.writes == ["create"], "made")
+
+    asyncio.run(course())
+
+
+UNREADABLE: Raw = {"traffic.routes": []}
+
+
+@pytest.mark.parametrize("changes", [{}, OWNED, UNREADABLE], ids=["another plan", "edited to Owned", "not readable"])
+def test_no_route_takes_the_traffic_from_a_run_that_moves_the_weights_in_git(host: Host, changes: Any) -> None:
+    async def course() -> None:
+        host.git({"v1": 75, "v2": 25})
+        host.plan("Judging", name="moves", moves="checkout", changes=changes)
+        host.plan("Pending")
+        async with host.running() as cluster:
+            await host.until(lambda: f"plan {NAMESPACE}/moves moves its weights" in host.note, "told")
+            assert not cluster.writes
+            host.plan("RolledBack", name="moves", moves="checkout", changes={})
+            await host.until(lambda: cluster.writes == ["create"] and not host.note, "made after the run")
+
+    asyncio.run(course())
+
+
+@pytest.mark.parametrize("changes", [{}, UNREADABLE], ids=["edited to Weights", "not readable"])
+def test_the_route_of_a_run_stays_whatever_becomes_of_its_plan(host: Host, changes: Any) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.plan("Expanding")
+        async with host.running() as cluster:
+            await host.until(lambda: OWN in cluster.routes, "made")
+            host.plan("Judging", moves=OWN, changes=changes)
+            host.git({"v2": 1})
+            await host.until(lambda: "no Service v1 any more" in host.note, "the run is known to go on")
+            assert cluster.writes == ["create"]
+            host.git({"v1": 1, "v2": 0})
+            host.plan("RolledBack", moves=OWN, changes=changes)
+            await host.until(lambda: cluster.writes == ["create", "delete"], "handed back")
+
+    asyncio.run(course())
+
+
+def test_a_plan_for_the_route_in_git_is_told_that_another_one_has_its_traffic(host: Host) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.plan("Judging")
+        host.plan(name="weights", changes={})
+        git = (NAMESPACE, RouteId("HTTPRoute", "checkout"))
+        async with host.running() as cluster:
+            await host.until(lambda: f"{NAMESPACE}/weights" in host.woken, "woken")
+            assert "HTTPRoute checkout-rolloutplan takes its traffic" in host.store.owned_notes[git]
+            host.plan("RolledBack")
+            await host.until(lambda: OWN not in cluster.routes and git not in host.store.owned_notes, "handed back")
+
+    asyncio.run(course())
+
+
+def test_what_the_api_server_always_refuses_is_told_and_not_asked_all_the_time(host: Host) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.cluster.refusals["create"] = [ApiError(422, "Invalid", "denied by a policy")] * 1000
+        host.plan()
+        async with host.running() as cluster:
+            await host.until(lambda: "denied by a policy" in host.note, "told")
+            before = cluster.reads
+            await asyncio.sleep(0.05)
+            assert cluster.reads - before < 20, "every 10 ms here"
+
+    asyncio.run(course())
+
+
+def test_routes_that_wait_are_not_read_again_for_what_happens_to_others(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def course() -> None:
+        monkeypatch.setattr(owned_routes, "AGAIN", 60.0)
+        host.plan(name="waits", changes=OWNED | {"traffic.routes": [{"kind": "HTTPRoute", "name": "nowhere"}]})
+        host.git({"v1": 1, "v2": 0})
+        host.plan()
+        async with host.running() as cluster:
+            await host.until(lambda: OWN in cluster.routes, "made")
+            await asyncio.sleep(0.02)
+            before = cluster.reads
+            host.git({"v1": 1, "v2": 0})
+            await asyncio.sleep(0.02)
+            assert cluster.reads - before == 2, "the route in Git and the operator's"
 
     asyncio.run(course())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.traffic.overlay import ADDED
 from rolloutplan.traffic.owned import (
+    LABEL,
     METHODS,
     Follow,
     HandBack,
@@ -91,6 +92,7 @@ def test_it_is_gone_with_the_route_in_git_and_has_none_of_its_labels() -> None:
 
 
 MOVED = {"v1": 75, "v2": 25}
+X: Raw = {"path": {"type": "Exact", "value": "/x"}}
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,8 @@ MOVED = {"v1": 75, "v2": 25}
         pytest.param(
             [rule({"v1": 100, "v2": 0}, {"path": {"type": "Exact", "value": "/y"}})],
             RUNS,
-            [{"v1": 100, "v2": 0}],
-            id="another path: a rule that was not there has the weights in Git",
+            [MOVED],
+            id="another path: the rule is known by its backends",
         ),
         pytest.param([rule({"v2": 100, "v3": 0})], WAITS, [{"v2": 25, "v3": 0}], id="the next release, without a run"),
         pytest.param([rule({"v3": 1})], NOBODY, [{"v3": 1}], id="nothing of it left, without a run"),
@@ -139,7 +141,7 @@ def test_weights_that_change_in_git_alone_change_nothing() -> None:
     [
         ({"v1": 0, "v2": 100}, NOBODY, HandBack("7")),
         ({"v1": 0, "v2": 1}, NOBODY, HandBack("7")),
-        ({"v1": 0, "v2": 1}, WAITS, None),
+        ({"v1": 100, "v2": 0}, RUNS, None),
         ({"v1": 100, "v2": 0}, NOBODY, None),
     ],
 )
@@ -148,6 +150,67 @@ def test_it_goes_when_no_plan_uses_it_and_git_divides_the_traffic_in_the_same_wa
 ) -> None:
     own = made(git(rule({"v1": 100, "v2": 0})), {"v1": 0, "v2": 100})
     assert next_step(git(rule(committed)), own, wanted) == step
+
+
+def test_the_weights_of_rules_that_no_run_has_moved_are_those_in_git() -> None:
+    own = made(git(rule({"v1": 100, "v2": 0}), rule({"a": 50, "b": 50}, X)), {"v1": 0, "v2": 100}, {"a": 50, "b": 50})
+    later = git(rule({"v1": 100, "v2": 0}), rule({"a": 90, "b": 10}, X))
+    assert next_step(later, own, RUNS) is None, "nothing is taken over in a run"
+    again = followed(later, own, NOBODY)
+    assert weights(again) == [{"v1": 0, "v2": 100}, {"a": 90, "b": 10}]
+    assert next_step(later, again, NOBODY) is None
+    assert isinstance(next_step(git(rule({"v1": 0, "v2": 1}), rule({"a": 9, "b": 1}, X)), again, NOBODY), HandBack)
+
+
+def test_what_git_says_of_the_weights_in_a_run_is_taken_over_after_it() -> None:
+    own = made(git(rule({"v1": 100, "v2": 0}), rule({"a": 50, "b": 50}, X)), MOVED, {"a": 50, "b": 50})
+    later = git(rule({"v1": 100, "v2": 0}, timeouts={"request": "1s"}), rule({"a": 90, "b": 10}, X))
+    in_run = followed(later, own, RUNS)
+    assert weights(in_run) == [MOVED, {"a": 50, "b": 50}]
+    assert weights(followed(later, in_run, WAITS)) == [MOVED, {"a": 90, "b": 10}]
+
+
+def gateway(route: Raw, accepted: str, seen: int, generation: int = 2) -> Raw:
+    """The route with the answer of a gateway."""
+    condition = {"type": "Accepted", "status": accepted, "observedGeneration": seen}
+    status = {"parents": [{"parentRef": {"name": "gw"}, "controllerName": "x", "conditions": [condition]}]}
+    return {**route, "metadata": {**route["metadata"], "generation": generation}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "seen", "goes"),
+    [("True", 2, True), ("True", 0, True), ("True", 1, False), ("False", 2, False)],
+)
+def test_it_stays_until_the_gateway_has_taken_the_route_in_git_as_it_is(accepted: str, seen: int, goes: bool) -> None:
+    source = git(rule({"v1": 100, "v2": 0}))
+    own = gateway(made(source), "True", 2)
+    assert next_step(gateway(source, accepted, seen), own, NOBODY) == (HandBack("7") if goes else None)
+
+
+def test_a_method_that_another_rule_names_for_the_path_is_left_to_that_rule() -> None:
+    tests = {"headers": [{"name": "x", "value": "y"}], **ROOT}
+    own = made(git(rule({"v1": 1, "v2": 0}), rule({"v2": 1}, tests), rule({"api": 1}, {**ROOT, "method": "GET"})))
+    first, second, third = ([match["method"] for match in each["matches"]] for each in own["spec"]["rules"])
+    assert first == second == [method for method in METHODS if method != "GET"]
+    assert third == ["GET"]
+
+
+@pytest.mark.parametrize("key", ["labels", "annotations", "ownerReferences"])
+def test_what_somebody_has_taken_away_of_its_metadata_is_put_back(key: str) -> None:
+    source = git(rule({"v1": 100, "v2": 0}))
+    own = made(source, MOVED)
+    was = own["metadata"].pop(key)
+    again = followed(source, own)
+    assert again["metadata"][key] == was
+    assert weights(again) == [MOVED]
+
+
+def test_one_service_twice_in_a_rule_keeps_both_weights() -> None:
+    twice = {**rule({"v1": 50}), "backendRefs": [{"name": "v1", "port": port, "weight": 50} for port in (80, 81)]}
+    own = made(git(twice))
+    own["spec"]["rules"][0]["backendRefs"][0]["weight"] = 75
+    after = followed(git({**twice, "timeouts": {"request": "1s"}}), own)
+    assert [ref["weight"] for ref in after["spec"]["rules"][0]["backendRefs"]] == [75, 50]
 
 
 def many(number: int) -> list[Raw]:
@@ -175,6 +238,30 @@ REFUSED = [
         "rule 0 has no Service v1 any more, which has weight 75 in a run",
         id="a side taken out in a run",
     ),
+    pytest.param(
+        git(rule({"v1": 1}, X)),
+        made(git(rule({"v1": 1}, X), rule({"v1": 100, "v2": 0})), {"v1": 1}, MOVED),
+        RUNS,
+        "no rule with v1 and v2 any more",
+        id="a rule taken out in a run",
+    ),
+    pytest.param(
+        git(rule({"v1": 1})),
+        None,
+        Wanted(used=True, rival="a/shop-v2"),
+        "plan a/shop-v2 moves its weights: wait until that run ends",
+        id="a run moves the weights of the route in Git",
+    ),
+    pytest.param(
+        git(rule({"v1": 1}), labels={LABEL: "true"}), None, WAITS, "one of the operator's own", id="the owned one named"
+    ),
+    pytest.param(
+        {**git(rule({"v1": 1})), "metadata": {"name": "other", "namespace": "a", "uid": "u2"}},
+        made(git(rule({"v1": 1}))),
+        WAITS,
+        "made from shop: give one of both a shorter name",
+        id="one owned name of two",
+    ),
 ]
 
 
@@ -186,6 +273,11 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
         next_step(source, own, wanted)
 
 
+def test_a_rule_of_one_backend_changes_in_a_run() -> None:
+    own = made(git(rule({"v1": 100, "v2": 0}), rule({"a": 1}, X)), MOVED, {"a": 1})
+    assert weights(followed(git(rule({"v1": 100, "v2": 0}), rule({"b": 1}, X)), own)) == [MOVED, {"b": 1}]
+
+
 def test_a_rule_of_one_backend_may_name_a_method() -> None:
     source = git(rule({"v1": 1}, {"method": "GET"}), rule({"v1": 1, "v2": 0}))
     assert made(source)["spec"]["rules"][0]["matches"] == [{"method": "GET"}]
@@ -193,9 +285,13 @@ def test_a_rule_of_one_backend_may_name_a_method() -> None:
 
 def test_what_a_stage_has_added_stays_until_the_stage_ends() -> None:
     own = made(git(rule({"v1": 100, "v2": 0})), MOVED)
-    own["metadata"]["annotations"][ADDED] = "[]"
+    own["metadata"]["annotations"][ADDED] = '[{"added": "mirror v2 100%", "in": "/spec/rules/0", "value": {}}]'
+    changed = git(rule({"v1": 100, "v2": 0}, timeouts={"request": "1s"}))
     with pytest.raises(NotOwnableError, match="taken over at the end of the stage"):
-        next_step(git(rule({"v1": 100, "v2": 0}, timeouts={"request": "1s"})), own, RUNS)
+        next_step(changed, own, RUNS)
+    assert ADDED not in followed(changed, own, WAITS)["metadata"]["annotations"], "without a run nobody takes it away"
+    own["metadata"]["annotations"][ADDED] = "somebody's text"
+    followed(changed, own, RUNS)
 
 
 @pytest.mark.parametrize("source", [None, git(rule({"v1": 1}), deletionTimestamp="2026-01-01T00:00:00Z")])
@@ -211,7 +307,8 @@ SOME = st.dictionaries(st.sampled_from(["v1", "v2", "v3"]), st.integers(0, 100),
 def test_whatever_git_writes_no_backend_with_traffic_loses_it_to_the_weights_in_git(
     before: dict[str, int], moved: dict[str, int], then: dict[str, int], wanted: Wanted
 ) -> None:
-    own = made(git(rule(before)), {name: moved.get(name, 0) for name in before})
+    moved = {name: moved.get(name, 0) for name in before}
+    own = made(git(rule(before)), moved)
     try:
         step = next_step(git(rule(then, timeouts={"request": "1s"})), own, wanted)
     except NotOwnableError:
@@ -219,7 +316,9 @@ def test_whatever_git_writes_no_backend_with_traffic_loses_it_to_the_weights_in_
         return
     assert isinstance(step, Follow)
     (had,), (has,) = weights(own), weights(jsonpatch.apply_patch(own, [*step.operations]))
-    if any(had.get(name) for name in then):
+    if before == moved and not wanted.moving:
+        assert has == then, "no run has moved it"
+    elif any(had.get(name) for name in then):
         assert has == {name: had.get(name, 0) for name in then}
     else:
         assert has == then

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -35,6 +36,7 @@ from rolloutplan.traffic.owned import (
     NotOwnableError,
     Step,
     Wanted,
+    is_ours,
     next_step,
     source_name,
 )
@@ -44,11 +46,21 @@ AGAIN: Final = 30.0
 """Seconds between two looks at a route that could not be made, or that no plan needs: nothing announces the cause."""
 AFTER_A_CONFLICT: Final = 0.2
 """Seconds until the next look where somebody else has written to a route in the meantime."""
+MOST_AT_ONCE: Final = 5
+"""Such looks in a row, a second together. After that it is the API server that refuses, as a policy of the cluster."""
+_TAKEN: Final = (
+    "the operator's {} takes its traffic, so its weights move nothing: write ownership: Owned here too; or commit the "
+    "weights of the end, after which that one is deleted"
+)
 _ENDED: Final = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK})
 _CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
 """The answers to a write at a version that is not the newest."""
 
 log = structlog.get_logger(__name__)
+
+
+Name = tuple[str, str]
+"""Namespace and name of an HTTPRoute."""
 
 
 class Client(Protocol):
@@ -103,13 +115,15 @@ class OwnedRoutes:
     ) -> None:
         self._api, self._store, self._leading, self._wake, self._apply = api, store, leading, wake, apply
         self._namespaces = tuple(dict.fromkeys(namespaces)) or ("",)
-        self._wanted: dict[str, dict[Route, Wanted]] = {}
-        """What each plan wants, by its key."""
-        self._by_name: dict[tuple[str, str], Route] = {}
-        """The known routes by namespace and either name."""
+        self._wanted: dict[str, dict[Name, Wanted]] = {}
+        """What each plan wants of the HTTPRoutes whose weights it moves, by its key."""
+        self._by_name: defaultdict[Name, set[Route]] = defaultdict(set)
+        """The known routes by either name."""
         self._due: set[Route] = set()
-        self._waiting: set[Route] = set()
-        """Those to look at again without any cause."""
+        self._waiting: dict[Route, float] = {}
+        """When to look again at a route without any cause, in seconds of the loop."""
+        self._changed: Counter[Route] = Counter()
+        """How often in a row somebody else had written to a route in the meantime."""
         self._all_due = True
         self._again = asyncio.Event()
 
@@ -125,20 +139,27 @@ class OwnedRoutes:
             self.led()
         elif resource == paths.PLANS.resource:
             self._plan_changed(f"{namespace}/{name}")
-        elif resource == RESOURCE and (route := self._by_name.get((namespace, name))) is not None:
-            self._look_at(route)
+        elif resource == RESOURCE:
+            for route in self._by_name.get((namespace, name), ()):
+                self._look_at(route)
 
     def _plan_changed(self, key: str) -> None:
         plan, before = self._store.plans.get(key), self._wanted.pop(key, {})
-        wanted = dict(_wanted_by(plan)) if plan is not None else {}
+        wanted = _wanted_by(plan) if plan is not None else {}
         if wanted:
             self._wanted[key] = wanted
-        for route in before.keys() | wanted.keys():
-            if before.get(route) != wanted.get(route):
-                self._look_at(route)
+        if plan is not None:
+            for own, source in owned_by(plan).items():
+                if wanted[plan.view.namespace, own.name] != before.get((plan.view.namespace, own.name)):
+                    self._look_at(Route(plan.view.namespace, source.name))
+        for name in before.keys() | wanted.keys():
+            if before.get(name) != wanted.get(name):
+                self._due |= self._by_name.get(name, set())
+                self._again.set()
 
     def _look_at(self, route: Route) -> None:
-        self._by_name |= {(route.namespace, name): route for name in (route.name, route.own.name)}
+        for name in (route.name, route.own.name):
+            self._by_name[route.namespace, name].add(route)
         self._due.add(route)
         self._again.set()
 
@@ -147,21 +168,28 @@ class OwnedRoutes:
         while True:
             if self._leading():
                 await self._look()
+            loop = asyncio.get_running_loop()
+            until = min(self._waiting.values(), default=loop.time() + AGAIN if self._all_due else None)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), AGAIN if self._waiting or self._all_due else None)
+                async with asyncio.timeout_at(until):
+                    await self._again.wait()
             self._again.clear()
-            self._due |= self._waiting
-            self._waiting.clear()
+            for route in [route for route, at in self._waiting.items() if at <= loop.time()]:
+                del self._waiting[route]
+                self._due.add(route)
 
     async def _look(self) -> None:
         if self._all_due:
             self._all_due = not await self._find_all()
         while self._due:
             route = self._due.pop()
+            self._waiting.pop(route, None)
             try:
                 note = await self._look_at_one(route)
+                self._changed.pop(route, None)
             except ApiError as error:
-                if error.status in _CHANGED:
+                self._changed[route] += 1
+                if error.status in _CHANGED and self._changed[route] < MOST_AT_ONCE:
                     self._soon(route)
                     continue
                 note = str(error)
@@ -188,20 +216,24 @@ class OwnedRoutes:
 
     async def _look_at_one(self, route: Route) -> str:
         """Do what a route needs next. Returns why that cannot be done, or empty. Raises ApiError."""
-        wanted = self._wanted_by_plans(route)
         source, own = await self._get(route.namespace, route.name), await self._get(route.namespace, route.own.name)
+        wanted = self._wanted_by_plans(route)
+        taken = own is not None and is_ours(own)
         try:
-            step = next_step(source, own, wanted or Wanted())
+            step = next_step(source, own, wanted)
+            if step is not None:
+                await self._do(route, step, own)
+                taken = not isinstance(step, HandBack)
         except NotOwnableError as error:
             return f"{HTTP_ROUTE} {route.name}: {error}"
-        if step is not None:
-            await self._do(route, step)
-        if wanted is None and own is not None and not isinstance(step, HandBack):
-            self._waiting.add(route)
+        finally:
+            self._note(route.namespace, RouteId(HTTP_ROUTE, route.name), _TAKEN.format(route.own) if taken else "")
+        if taken and not any((route.namespace, route.own.name) in each for each in self._wanted.values()):
+            self._wait_with(route)
         return ""
 
-    async def _do(self, route: Route, step: Step) -> None:
-        """Write to an owned route. Raises ApiError."""
+    async def _do(self, route: Route, step: Step, own: Raw | None) -> None:
+        """Write to an owned route, which is this one now. Raises ApiError."""
         name = f"{route.namespace}/{route.own.name}"
         match step:
             case Make(body=body):
@@ -213,6 +245,7 @@ class OwnedRoutes:
                 log.info("route follows the one in Git", route=name)
             case HandBack(version=version):
                 await self._api.delete(self._path(route.namespace, route.own.name), version=version)
+                self._apply(RESOURCE, "DELETED", {**(own or {})})
                 log.info("route handed back: the one in Git divides the traffic in the same way", route=name)
 
     async def _get(self, namespace: str, name: str) -> Raw | None:
@@ -232,28 +265,46 @@ class OwnedRoutes:
 
     def _tell(self, route: Route, note: str) -> None:
         """Tell the plans of a route why it is not as it must be; empty: it is."""
-        key = (route.namespace, route.own)
         if note:
-            self._waiting.add(route)
-        if note == self._store.owned_notes.get(key, ""):
-            return
-        log.warning("owned route", route=f"{route.namespace}/{route.own.name}", note=note or "as it must be")
-        if note:
-            self._store.owned_notes[key] = note
-        else:
-            del self._store.owned_notes[key]
+            self._wait_with(route)
+        if self._note(route.namespace, route.own, note):
+            log.warning("owned route", route=f"{route.namespace}/{route.own.name}", note=note or "as it must be")
+
+    def _wait_with(self, route: Route) -> None:
+        """Look at a route again, although nothing may announce that it is time."""
+        self._waiting[route] = asyncio.get_running_loop().time() + AGAIN
+
+    def _note(self, namespace: str, moved: RouteId, note: str) -> bool:
+        """Keep why a route cannot be moved, for the plans that move it. Returns whether that is new."""
+        if note == self._store.owned_notes.get((namespace, moved), ""):
+            return False
+        self._store.owned_notes[namespace, moved] = note
+        if not note:
+            del self._store.owned_notes[namespace, moved]
         for plan, wanted in self._wanted.items():
-            if route in wanted:
+            if (namespace, moved.name) in wanted:
                 self._wake(plan)
+        return True
 
-    def _wanted_by_plans(self, route: Route) -> Wanted | None:
-        """What all plans together want of a route; None where no plan names it."""
-        found = [wanted[route] for wanted in self._wanted.values() if route in wanted]
-        return Wanted(any(each.used for each in found), any(each.moving for each in found)) if found else None
+    def _wanted_by_plans(self, route: Route) -> Wanted:
+        """What all plans together want of a route."""
+        own, source = (route.namespace, route.own.name), (route.namespace, route.name)
+        found = [wanted[own] for wanted in self._wanted.values() if own in wanted]
+        rivals = (key for key, wanted in self._wanted.items() if source in wanted and wanted[source].moving)
+        return Wanted(any(each.used for each in found), any(each.moving for each in found), next(rivals, ""))
 
 
-def _wanted_by(plan: Plan) -> Iterator[tuple[Route, Wanted]]:
-    """What a plan wants of the routes that the operator owns for it."""
-    phase = plan.status.phase
-    for source in owned_by(plan).values():
-        yield Route(plan.view.namespace, source.name), Wanted(used=phase not in _ENDED, moving=phase in RUNNING)
+def _wanted_by(plan: Plan) -> dict[Name, Wanted]:
+    """What a plan wants of each HTTPRoute that it names, or that its run moves, also after an edit of the plan."""
+    phase, owned = plan.status.phase, owned_by(plan)
+    runs, namespace = phase in RUNNING, plan.view.namespace
+    moved = {route.id for route in plan.status.weights.snapshot} if runs else set()
+    named = {ref.id for ref in plan.view.written.traffic.routes} if plan.view.written is not None else set()
+    return {
+        (namespace, route.name): Wanted(
+            used=route in moved or (route in owned and phase not in _ENDED),
+            moving=route in moved or (route in owned and runs),
+        )
+        for route in sorted(moved | named)
+        if route.kind == HTTP_ROUTE
+    }

@@ -140,7 +140,7 @@ class Store:
     """Called when a RouteKind has changed."""
     grants: Grants = field(default_factory=Grants)
     owned_notes: dict[tuple[str, RouteId], str] = field(default_factory=dict)
-    """Why a route that the operator owns is not there, or not as the one in Git, by its namespace."""
+    """By namespace and route: why the weights of a route do not move its traffic (loop/owned_routes.py)."""
     sinks: tuple[SinkView, ...] = ()
     """To which the decisions of every plan are published. Those of notifiers come in addition."""
     unserved: frozenset[str] = frozenset()
@@ -563,12 +563,15 @@ class Store:
         return "" if self._versions.is_deleted(ident) else self.routers.trouble(ident[0])
 
     def _route_notes(self, plan: Plan) -> dict[RouteId, str]:
-        """Return why routes that the operator owns for a plan are not there, or not as those in Git."""
-        namespace, notes = plan.view.namespace, {}
-        for route, source in owned_by(plan).items():
+        """Return why the weights of routes of a plan do not move its traffic.
+
+        A route that the operator owns is missing, or not as the one in Git; or it takes the traffic of the plan's one.
+        """
+        namespace, owned, notes = plan.view.namespace, owned_by(plan), {}
+        for route in named_routes(plan):
             note = self.owned_notes.get((namespace, route), "")
-            if not note and (namespace, route) not in self.routes:
-                note = f"the operator has not made {route} from {source} yet"
+            if not note and route in owned and (namespace, route) not in self.routes:
+                note = f"the operator has not made {route} from {owned[route]} yet"
             if note:
                 notes[route] = note
         return notes

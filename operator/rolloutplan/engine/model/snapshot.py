@@ -586,7 +586,7 @@ class Facts:
     """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
     """
     route_notes: Mapping[RouteId, str] = field(default_factory=dict)
-    """Why a route that the operator owns is not there, or not as the one in Git (traffic/owned.py)."""
+    """Why the weights of a route do not move its traffic (traffic/owned.py)."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)
@@ -652,7 +652,7 @@ class Snapshot:
     """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
     """
     route_notes: Mapping[RouteId, str] = field(default_factory=dict)
-    """Why a route that the operator owns is not there, or not as the one in Git (traffic/owned.py)."""
+    """Why the weights of a route do not move its traffic (traffic/owned.py)."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
     """The kinds of the plan's routes that cannot be used."""
     own_kinds: Mapping[str, str] = field(default_factory=dict)

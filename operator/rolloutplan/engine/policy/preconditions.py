@@ -261,11 +261,14 @@ def _rules(routes: Iterable[RouteWeights]) -> Iterator[tuple[RouteWeights, RuleW
 def end_state(snapshot: Snapshot) -> tuple[RouteWeights, ...]:
     """The routes, where every rule gives the new side exactly what the last stage would; empty where one does not.
 
-    It is also empty while a person or another plan decides about the routes, or where the plan cannot be read.
+    It is also empty while a person or another plan decides about the routes, where the plan cannot be read, and where
+    these routes do not have the traffic.
     """
     spec = snapshot.plan.spec
     if spec is None or snapshot.plan.finalizer or snapshot.status.paused or _route_conflict(snapshot, spec):
         return ()
+    if any(ref.id in snapshot.route_notes for ref in spec.traffic.routes):
+        return ()  # its traffic goes by another route
     try:
         routes = select_rules(snapshot)
     except UnusableError:

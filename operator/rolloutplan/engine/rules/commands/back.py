@@ -124,14 +124,27 @@ def revert(context: CommandContext) -> ReconcileResult | None:
         return abort(context)
     routes = {route.id for route in status.weights.snapshot}
     if not _snapshot_known(status) or not any(route_exists(snapshot, route) for route in routes):
-        raise DeniedError("the weights before the run, or their routes, are gone: there is nothing to restore")
+        raise DeniedError(_nothing_to_restore(snapshot))
     if gone := old_side_gone(snapshot) or revert_refused(snapshot):
         raise DeniedError(gone)
     deny_where_rival_runs(snapshot, routes)
+    if not _is_owned(snapshot) and (note := next(filter(None, map(snapshot.route_notes.get, sorted(routes))), "")):
+        raise DeniedError(note)
     _ask_twice(snapshot)
     freeze = longest_freeze(snapshot.policies, snapshot.now)
     words = f"{context.words}, although frozen by {freeze.words}" if freeze else context.words
     return start_rollback(snapshot, StatusReason.REVERTED, words, commanded_by=context.commanded_by, paused=None)
+
+
+def _is_owned(snapshot: Snapshot) -> bool:
+    spec = snapshot.plan.written
+    return spec is not None and spec.traffic.ownership == "Owned"
+
+
+def _nothing_to_restore(snapshot: Snapshot) -> str:
+    if _is_owned(snapshot):
+        return "the route in Git divides the traffic again (traffic.ownership: Owned): commit the old weights there"
+    return "the weights before the run, or their routes, are gone: there is nothing to restore"
 
 
 def _ask_twice(snapshot: Snapshot) -> None:

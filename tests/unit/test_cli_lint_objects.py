@@ -241,6 +241,21 @@ def test_what_does_not_fit_is_a_warning_where_it_is_to_be_corrected(
     assert main(["lint", "--strict", str(tmp_path)]) == (1 if any(row[1] == "warning" for row in rows) else 0)
 
 
+OWNED = PLAN.replace("name: checkout}]}", "name: checkout}], ownership: Owned}")
+WITH_METHOD = ROUTE.replace("    - name: all\n", "    - name: all\n      matches: [{method: GET}]\n")
+
+
+@pytest.mark.parametrize(("route", "expected"), [
+    (ROUTE, []),
+    (WITH_METHOD, [("plan:7:22", "HTTPRoute checkout: rule 0 names a method, so the operator's route would not win over it: remove the method from the rule, or leave spec.traffic.ownership out")]),
+])  # fmt: skip
+def test_a_route_in_git_from_which_the_operator_makes_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], route: str, expected: list[tuple[str, str]]
+) -> None:
+    _, rows = found(tmp_path, capsys, {**SHOP, "plan": OWNED + "  contract: {scaleOld: 0}\n", "route": route})
+    assert [(place, words) for place, _, words in rows] == expected
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [

@@ -135,6 +135,11 @@ class RouteRef(SpecModel):
         """The route whose weights are moved: the one of this name, or the one that the operator owns in its place."""
         return RouteId(self.kind, owned_name(self.name) if self._is_owned else self.name)
 
+    @property
+    def written(self) -> RouteId:
+        """The route as the plan names it, which is the one in Git."""
+        return RouteId(self.kind, self.name)
+
     def owned(self) -> Self:
         """The same reference to the route that the operator owns in place of this one."""
         ref = self.model_copy()

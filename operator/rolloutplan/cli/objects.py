@@ -14,6 +14,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.metric_source import MetricSourceSpec
 from rolloutplan.api.object_path import first, steps
 from rolloutplan.api.policy import RolloutPolicySpec
+from rolloutplan.api.route import HTTP_ROUTE
 from rolloutplan.api.route_kind import RouteKindSpec
 from rolloutplan.api.route_kinds import BUILT_IN
 from rolloutplan.api.spec import PlanSpec
@@ -43,6 +44,7 @@ from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.traffic import ingresses
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.forms.fields import item_of, list_of
+from rolloutplan.traffic.owned import refusal
 
 _GROUPS: Final[Mapping[str, str]] = {
     "Deployment": "apps",
@@ -286,6 +288,7 @@ def _route(kind: DescribedKind, raw: Mapping[str, Any], siblings: Mapping[Ref, A
         tuple(_rule(raw, rule) for rule in view.rules),
         needs_ports=kind.spec.group == BUILT_IN["HTTPRoute"].group,
         companions=frozenset(siblings) if kind.spec.share is not None else frozenset(),
+        not_ownable=refusal(raw) if kind.kind == HTTP_ROUTE else "",
     )
 
 

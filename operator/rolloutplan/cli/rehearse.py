@@ -208,7 +208,7 @@ def _replicas(objects: Iterable[ParsedObject], deployment: str) -> Iterator[tupl
 
 
 def _simulated(spec: PlanSpec, pods: Mapping[str, int]) -> Iterator[str]:
-    routes = ", ".join(str(ref.id) for ref in spec.traffic.routes)
+    routes = ", ".join(str(ref.written) for ref in spec.traffic.routes)
     yield f"{routes}: all traffic on {spec.titles.old} at first; weights are in force at once"
     for name in dict.fromkeys((spec.old.deployment, spec.new.deployment)):
         if name not in pods:

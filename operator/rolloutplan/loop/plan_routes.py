@@ -36,7 +36,7 @@ def owned_by(plan: Plan) -> dict[RouteId, RouteId]:
     traffic = plan.view.written.traffic if plan.view.written is not None else None
     if traffic is None or traffic.ownership == "Weights":
         return {}
-    return {ref.id: RouteId(ref.kind, ref.name) for ref in traffic.routes}
+    return {ref.id: ref.written for ref in traffic.routes}
 
 
 def route_idents(plan: Plan, kinds: RouteKinds) -> frozenset[Id]:

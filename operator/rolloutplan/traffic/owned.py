@@ -292,9 +292,13 @@ def _with_methods(index: int, rule: Raw, taken: Collection[tuple[tuple[str, str]
 
 
 def _same(rule: Raw, index: int, before: Sequence[Raw]) -> int | None:
-    """Which rule of the owned route a rule was: the one of its name, else of its matches, else of its backends."""
+    """Which rule of the owned route a rule was: the one of its name, else of its matches, else of its backends.
+
+    None where none of these has one of its backends.
+    """
     name, names = safe_get.text(rule, "name"), _names(rule)
-    order = [*range(index, min(index + 1, len(before))), *range(len(before))]
+    places = (*range(index, min(index + 1, len(before))), *range(len(before)))
+    order = [i for i in places if not {*names}.isdisjoint(_names(before[i]))]
     named = (i for i in order if name and safe_get.text(before[i], "name") == name)
     alike = (i for i in order if before[i].get("matches") == rule["matches"])
     pair = (i for i in order if len(names) > 1 and sorted(_names(before[i])) == sorted(names))

@@ -18,4 +18,4 @@ def lint_additions(spec: PlanSpec) -> Iterator[Finding]:
         if lacking is not None:
             stage, addition, words = lacking
             fix = way_out(stage, addition, ref.kind)
-            yield Finding(f"spec.traffic.routes[{i}]", "stage-not-possible", "error", f"{ref.id} {words}: {fix}")
+            yield Finding(f"spec.traffic.routes[{i}]", "stage-not-possible", "error", f"{ref.written} {words}: {fix}")

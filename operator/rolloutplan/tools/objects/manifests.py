@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
@@ -168,6 +168,8 @@ class RouteFile:
     """Whether a backend without a port is refused."""
     companions: frozenset[Ref] = frozenset()
     """The objects that have the old side's share, where the new side's is on an object of its own."""
+    not_ownable: str = ""
+    """Why the operator cannot make a route of its own from it (`traffic.ownership: Owned`); empty where it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ class Objects:
             status=Status(),
             now=EPOCH,
             routes={
-                ref.id: as_plan_sees(found.view, spec.called(ref), spec.names, "", ref.flag or "")
+                ref.id: as_plan_sees(replace(found.view, id=ref.id), spec.called(ref), spec.names, "", ref.flag or "")
                 for ref, found in routes
                 if found is not None and found.view is not None
             },

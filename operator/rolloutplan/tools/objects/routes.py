@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from rolloutplan.api.abilities import first_lacking
@@ -32,7 +33,7 @@ def compare_routes(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator
             yield warning(None, f"spec.traffic.routes[{i}].name", "not-in-files", words)
         found = objects.routes_of(ref.kind).get(plan.namespace, ref.name)
         if found is not None and found.view is not None:
-            yield from _route(plan, objects, seen, i, found, found.view)
+            yield from _route(plan, objects, seen, i, found, replace(found.view, id=ref.id))
     if plan.spec.replicas is not None:
         yield from _by_pods(plan, seen)
     if not plan.spec.shared_service:
@@ -58,6 +59,9 @@ def _route(
     old, new = plan.spec.names
     about = objects.routes_of(ref.kind).ref(plan.namespace, ref.name)
     rules: tuple[RuleWeights, ...] = ()
+    if plan.spec.traffic.ownership == "Owned" and found.not_ownable:
+        words = f"{ref.written}: {found.not_ownable}"
+        yield warning(None, f"spec.traffic.routes[{i}]", "not-ownable", words)
     try:
         rules = select_in(seen, ref, old, new).rules
     except UnusableError as problem:
@@ -168,7 +172,7 @@ def _backends(plan: PlanFile, objects: Objects, ref: RouteRef, found: RouteFile,
 def _senders(plan: PlanFile, objects: Objects) -> Iterator[Note]:
     """Yield what else sends to the old Service: the plan does not move it, and cannot remove the old side before."""
     home, old = plan.namespace, plan.spec.old.service_name
-    named = {ref.id for ref in plan.spec.traffic.routes}
+    named = {ref.written for ref in plan.spec.traffic.routes}
     for kind, shelf in objects.routes.items():
         for name, route in shelf.within(home).items():
             if route.view is None or RouteId(kind, name) in named:

@@ -46,7 +46,8 @@ def uses() -> set[Use]:
     for module, source in sources.items():
         for name, value in vars(module).items():
             if isinstance(value, re.Pattern):
-                called = [each for each in FUNCTIONS if f"{name}.{each}(" in everything]
+                callers = source if name.startswith("_") else everything
+                called = [each for each in FUNCTIONS if f"{name}.{each}(" in callers]
                 pattern = value.pattern if isinstance(value.pattern, str) else value.pattern.decode("latin-1")
                 found |= {Use(name, pattern, value.flags, each) for each in called or FUNCTIONS}
             elif isinstance(value, TextFormat):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +163,17 @@ def test_an_answer_to_no_predicate_is_refused_with_the_nearest(given: dict[str, 
 # ---- examples, seeds, and whatever there is --------------------------------------------------------------------------
 
 
+@cache
+def _templates() -> dict[str, Template]:
+    """The templates of all files, by their names; of two with one name the first."""
+    texts = [*(path.read_text() for path in (ROOT / "deploy" / "predicates").glob("*.yaml")), *TEXTS.values()]
+    raws = [raw for text in texts if "PredicateTemplate" in text for raw in yaml.safe_load_all(text) if raw]
+    found = [(raw["kind"], raw["metadata"]["name"], raw) for raw in raws if raw["kind"].endswith("PredicateTemplate")]
+    return {name: Template(kind, name, read_template(raw["spec"])) for kind, name, raw in reversed(found)}
+
+
 def _template(name: str) -> Template:
-    texts = (*(path.read_text() for path in (ROOT / "deploy" / "predicates").glob("*.yaml")), *TEXTS.values())
-    for text in texts:
-        for raw in filter(None, yaml.safe_load_all(text)):
-            if raw.get("kind", "").endswith("PredicateTemplate") and raw["metadata"]["name"] == name:
-                return Template(raw["kind"], name, read_template(raw["spec"]))
-    return Template("", name, None, "missing")
+    return _templates().get(name) or Template("", name, None, "missing")
 
 
 def _plans(path: Path) -> list[Resolved]:

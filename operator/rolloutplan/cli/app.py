@@ -25,10 +25,10 @@ def _send(name: str, words: str, reason: str, function: str = "send_command") ->
 COMMANDS: Final[Sequence[Entry]] = (
     Entry("list", _PLANS, "list plans, those that need a person first", "-A", "views.plans:list_plans"),
     Entry("status", _PLANS, "show a plan: stages, verdicts, what to do", "checkout-v2 -w", "views.status:status"),
-    Entry("why", _PLANS, "tell the last decision in sentences, and how to undo it", "checkout-v2", "views.why:why"),
-    Entry("triage", _PLANS, "lay out the evidence, and the ways on", "checkout-v2", "views.triage:triage"),
+    Entry("why", _PLANS, "explain the last decision, and how to undo it", "checkout-v2", "views.why:why"),
+    Entry("triage", _PLANS, "show the evidence, and the ways to go on", "checkout-v2", "views.triage:triage"),
     Entry("history", _PLANS, "show the decisions about a plan", "checkout-v2 -o yaml", "views.history:history"),
-    Entry("tail", _PLANS, "tell the decisions about all plans as they come", "-A", "views.tail:tail"),
+    Entry("tail", _PLANS, "print the decisions about all plans as they come", "-A", "views.tail:tail"),
     Entry("record", _PLANS, "show what went out, and how it ended", "checkout-v2 --run 3", "views.records:record"),
     Entry("lint", _FILES, "check plans, templates, metric sources and policies in files", "plan.yaml --strict"),
     Entry("simulate", _FILES, "show the timeline that the plans in files would take", "plan.yaml --traffic 12/s"),

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -32,7 +31,7 @@ from rolloutplan.cli.session import session
 from rolloutplan.cli.table import table
 from rolloutplan.clock import now
 from rolloutplan.cluster import paths, plans
-from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.client import Api, if_there
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.snapshot import source_view
 from rolloutplan.engine.run.decision_log import name_words, verdict_word
@@ -290,13 +289,8 @@ async def _source(api: Api, plan: PlanView, status: Status) -> MetricSourceSpec:
 
 
 async def _read_source(api: Api, kind: paths.Kind, plan: PlanView) -> SourceObject | None:
-    try:
-        raw = await api.get(paths.path(kind, plan.namespace, source_name(plan)))
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        return None
-    return read_source(kind.resource, raw)
+    raw = await if_there(api.get(paths.path(kind, plan.namespace, source_name(plan))))
+    return read_source(kind.resource, raw) if raw is not None else None
 
 
 # ---- what is printed -----------------------------------------------------------------------------

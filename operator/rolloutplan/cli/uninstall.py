@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 from typing import Annotated
 
 import typer
@@ -21,7 +20,7 @@ from rolloutplan.cli.output import times_of
 from rolloutplan.cli.screen import Output, show_objects
 from rolloutplan.cli.session import session
 from rolloutplan.cli.undo import NothingToUndoError, undo_from_status
-from rolloutplan.cluster.client import ApiError, Raw
+from rolloutplan.cluster.client import Raw, if_there
 from rolloutplan.cluster.paths import PLANS, Kind
 from rolloutplan.engine.model.snapshot import FINALIZER
 from rolloutplan.traffic import ROUTE_KINDS
@@ -65,12 +64,7 @@ async def _found(namespace: str | None) -> tuple[Sequence[Raw], Sequence[Raw]]:
     group, version, plural, _ = ROUTE_KINDS[HTTP_ROUTE].resource
     async with session(namespace, everywhere=namespace is None) as cluster:
         plans = await cluster.objects(PLANS)
-        try:
-            routes = await cluster.objects(Kind(group, version, plural), f"{LABEL}=true")
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            routes = []
+        routes = await if_there(cluster.objects(Kind(group, version, plural), f"{LABEL}=true")) or []
     return plans, [raw for raw in routes if is_ours(raw)]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from http import HTTPStatus
 from itertools import chain
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
-from rolloutplan.cluster.client import Api, ApiError
+from rolloutplan.cluster.client import Api, ApiError, if_there
 from rolloutplan.cluster.paths import PLAN_GROUP, PLAN_VERSION, PLANS
 from rolloutplan.generate.crd import crds
 
@@ -34,13 +33,7 @@ async def crd_difference(api: Api) -> str:
 
 async def crds_lack(api: Api) -> tuple[str, bool]:
     """How they differ, and whether it is the cluster that lacks something. Raises ApiError where that is not told."""
-    try:
-        served = await _served(api)
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        served = {}
-    own = own_schema()
+    served, own = await if_there(_served(api)), own_schema()
     return (difference(served, own), bool(lacking(served, own))) if served else (_MISSING, True)
 
 

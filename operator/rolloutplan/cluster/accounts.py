@@ -5,12 +5,10 @@ Without the label, whoever may write a plan could use every ServiceAccount of th
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from rolloutplan.api import safe_get
 from rolloutplan.api.tasks import JOBS_LABEL
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError, ResourceClient
+from rolloutplan.cluster.client import ResourceClient, if_there
 
 
 async def problem(api: ResourceClient, namespace: str, name: str, *, own_account: str) -> str:
@@ -20,11 +18,8 @@ async def problem(api: ResourceClient, namespace: str, name: str, *, own_account
     """
     if f"{namespace}/{name}" == own_account:
         return f"{name} is the ServiceAccount of the operator itself: name another"
-    try:
-        found = await api.get(paths.service_account(namespace, name))
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
+    found = await if_there(api.get(paths.service_account(namespace, name)))
+    if found is None:
         return f'ServiceAccount {namespace}/{name} does not exist: create it, with the label {JOBS_LABEL}: "true"'
     return unlabelled(namespace, name, found)
 

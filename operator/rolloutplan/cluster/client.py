@@ -12,11 +12,11 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -53,6 +53,8 @@ ObserveRequest = Callable[[str, str, int, float], None]
 CompareClock = Callable[[str, float, float], None]
 """Called for each answer: its Date header, and when it was sent and received, in seconds of `time.monotonic`."""
 
+_Answer = TypeVar("_Answer")
+
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _TABLE: Final = "application/json;as=Table;g=meta.k8s.io;v=v1"
 
@@ -70,6 +72,16 @@ class ApiError(Exception):
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+
+
+async def if_there(request: Awaitable[_Answer]) -> _Answer | None:
+    """The answer to a request; None where what it asks for does not exist. Raises ApiError where that is not known."""
+    try:
+        return await request
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
 
 
 async def read_config() -> Configuration:

@@ -7,12 +7,11 @@ RouteKinds.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from rolloutplan.api import safe_get
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError, Raw
+from rolloutplan.cluster.client import Raw, if_there
 
 
 class Reader(Protocol):
@@ -67,12 +66,7 @@ async def _serves(api: Reader, place: paths.Kind) -> bool:
 
 async def _get(api: Reader, path: str) -> Raw:
     """Read an answer; empty where there is none. Raises ApiError."""
-    try:
-        return await api.get(path)
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        return {}
+    return await if_there(api.get(path)) or {}
 
 
 async def denied(

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from rolloutplan.api import safe_get
 from rolloutplan.cluster import accounts, paths
-from rolloutplan.cluster.client import ApiError, ResourceClient
+from rolloutplan.cluster.client import ApiError, ResourceClient, if_there
 from rolloutplan.cluster.job_faults import active_pods, has_started, is_suspended, queue_of, why_not_running
 from rolloutplan.engine.model.actions import RunJob
 from rolloutplan.engine.model.snapshot import JobsStopped, JobView
@@ -108,11 +108,8 @@ async def suspend(api: ResourceClient, namespace: str, plan: str, at: datetime) 
 async def _suspend(api: ResourceClient, namespace: str, job: Mapping[str, Any]) -> None:
     if is_suspended(job):
         return
-    try:
-        await api.patch(paths.job(namespace, safe_get.text(job, "metadata", "name")), {"spec": {"suspend": True}})
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
+    path = paths.job(namespace, safe_get.text(job, "metadata", "name"))
+    await if_there(api.patch(path, {"spec": {"suspend": True}}))
 
 
 async def _jobs(api: ResourceClient, namespace: str, plan: str) -> list[Mapping[str, Any]]:
@@ -163,12 +160,7 @@ def _job_of(pod: object) -> str:
 
 
 async def _read(api: ResourceClient, namespace: str, name: str) -> Mapping[str, Any] | None:
-    try:
-        return await api.get(paths.job(namespace, name))
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        return None
+    return await if_there(api.get(paths.job(namespace, name)))
 
 
 def is_ours(raw: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.route import HTTP_ROUTE, RouteId, owned_name
 from rolloutplan.api.status import RUNNING, Phase
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError, Raw
+from rolloutplan.cluster.client import ApiError, Raw, if_there
 from rolloutplan.loop.plan_routes import owned_by
 from rolloutplan.loop.routes import RouteKinds, place_of
 from rolloutplan.loop.stored_plan import Plan
@@ -249,12 +249,7 @@ class OwnedRoutes:
                 log.info("route handed back: the one in Git divides the traffic in the same way", route=name)
 
     async def _get(self, namespace: str, name: str) -> Raw | None:
-        try:
-            return await self._api.get(self._path(namespace, name))
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return None
+        return await if_there(self._api.get(self._path(namespace, name)))
 
     def _path(self, namespace: str, name: str = "") -> str:
         return paths.path(self._store.kinds.served(RESOURCE), namespace, name)

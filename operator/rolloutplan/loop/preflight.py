@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.cluster import accounts, paths, pods, scale, workloads
-from rolloutplan.cluster.client import ApiError, ResourceClient
+from rolloutplan.cluster.client import ApiError, ResourceClient, if_there
 from rolloutplan.engine.model.actions import QueryOnce
 from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
@@ -197,9 +197,5 @@ async def _autoscalers(api: ResourceClient, namespace: str, spec: PlanSpec) -> d
 
 
 async def _service(api: ResourceClient, path: str) -> ServiceView | None:
-    try:
-        return workloads.service(await api.get(path))
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        return None
+    raw = await if_there(api.get(path))
+    return workloads.service(raw) if raw is not None else None

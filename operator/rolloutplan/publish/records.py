@@ -25,7 +25,7 @@ from rolloutplan.api.record import (
 )
 from rolloutplan.api.status import Decision
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
+from rolloutplan.cluster.client import ApiError, Raw, ResourceClient, if_there
 from rolloutplan.engine.model.sinks import RECORDS
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.run.record import BEGINS, closed, is_recorded, opens, updated
@@ -121,12 +121,7 @@ class RecordSink:
 
     async def _read(self, path: str) -> Raw | None:
         """The record; None where there is none."""
-        try:
-            return await self._api.get(path, timeout=WRITE_WITHIN)
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return None
+        return await if_there(self._api.get(path, timeout=WRITE_WITHIN))
 
     async def _patch(self, path: str, patch: Sequence[Mapping[str, Any]]) -> Raw:
         return await self._api.patch(path, patch, kind="json", timeout=WRITE_WITHIN)

@@ -10,13 +10,12 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Final
 
 from rolloutplan.api.record import RecordedStage, RecordSpec, RolloutRecord, RunOutcome, read_record, record_name
 from rolloutplan.api.status import Decision
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError, ResourceClient
+from rolloutplan.cluster.client import ResourceClient, if_there
 from rolloutplan.engine.model.snapshot import Snapshot
 from rolloutplan.engine.run.record import ends_run, ends_stage, is_recorded, outcome_of
 from rolloutplan.telemetry.spans import Span, SpanEvent, Value
@@ -53,20 +52,13 @@ class TraceSink:
         path = paths.record(plan.namespace, record_name(plan.name, plan.uid, decision.run))
         for pause in PAUSES:
             await asyncio.sleep(pause)
-            record = await self._read(path)
+            raw = await if_there(self._api.get(path, timeout=READ_WITHIN))
+            record = read_record(raw) if raw is not None else None
             if record is not None and _has(record, decision):
                 if spans := [*spans_of(plan.namespace, plan.uid, record, decision)]:
                     await self._send(spans)
                 return
         self._lost()
-
-    async def _read(self, path: str) -> RolloutRecord | None:
-        try:
-            return read_record(await self._api.get(path, timeout=READ_WITHIN))
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return None
 
 
 def spans_of(namespace: str, uid: str, record: RolloutRecord, decision: Decision) -> Iterator[Span]:

@@ -24,13 +24,12 @@ from rolloutplan.cli.screen import screen, show_objects
 from rolloutplan.cli.session import explain, session
 from rolloutplan.cli.versions import difference, own_kinds, served_kinds
 from rolloutplan.cli.views.columns import Row, columns
-from rolloutplan.cluster.client import Api, ApiError, Raw
+from rolloutplan.cluster.client import Api, ApiError, Raw, if_there
 from rolloutplan.cluster.paths import CRDS, DEPLOYMENTS, LEASES, PLAN_GROUP, PLAN_VERSION, PODS, path
 
 FITS, DIFFERS = 0, 1
 _LABEL: Final = "app.kubernetes.io/component=operator"
 _COMMAND: Final = ["rolloutplan", "operator"]
-_NOT_THERE: Final = 404
 _SAME: Final = "install the version that the operator has"
 
 _Read = TypeVar("_Read")
@@ -218,17 +217,8 @@ async def _if_readable(api: Api, where: str) -> Raw:
 async def _definitions(api: Api) -> dict[str, Raw]:
     """Read the CRDs of this program that exist, one by one: a list would have all others of the cluster."""
     names = [*own_kinds()]
-    read = await asyncio.gather(*(_if_there(api, path(CRDS, name=name)) for name in names))
-    return dict(zip(names, read, strict=True))
-
-
-async def _if_there(api: Api, where: str) -> Raw:
-    try:
-        return await api.get(where)
-    except ApiError as error:
-        if error.status != _NOT_THERE:
-            raise
-        return {}
+    read = await asyncio.gather(*(if_there(api.get(path(CRDS, name=name))) for name in names))
+    return {name: raw or {} for name, raw in zip(names, read, strict=True)}
 
 
 # ---- showing ---------------------------------------------------------------------------------------------------------

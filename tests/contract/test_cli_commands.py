@@ -191,11 +191,14 @@ def test_a_first_plan_is_found_and_taken(bed: Bed, tmp_path: Path, capsys: pytes
     for name in ("pay-v1", "pay-v2"):
         bed.apply(objects.deployment(name, namespace=NAMESPACE))
         bed.apply(objects.service(name, namespace=NAMESPACE))
-    bed.apply(objects.httproute("pay", {"pay-v1": 100, "pay-v2": 0}, namespace=NAMESPACE))
+    route = objects.httproute("pay", {"pay-v1": 100, "pay-v2": 0}, namespace=NAMESPACE)
+    owned = {"name": "pay-rolloutplan", "namespace": NAMESPACE, "labels": {"rolloutplan.dev/owned": "true"}}
+    bed.apply(route, {**route, "metadata": owned})
     file = tmp_path / "plan.yaml"
     until(
         lambda: main(["init", "-n", NAMESPACE, "-f", str(file)]) == 0, timeout=30
     )  # the routes' storage may begin late
+    assert "name: pay\n" in file.read_text(), "not the one that the operator owns"
     assert main(["lint", str(file)]) == 0
     assert main(["diff", str(file)]) == 1
     assert f"RolloutPlan {NAMESPACE}/pay-v2 is created" in capsys.readouterr().out

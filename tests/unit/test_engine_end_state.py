@@ -89,6 +89,8 @@ END_STATE = [
          NOTHING, "nothing was evaluated", ALL),
     Case("not where another route has its traffic", at_the_end(route_notes={SHOP: "another"}),
          wait(m(30)), P.INVALID, "RouteNotOwned", ["Stalled"], "HTTPRoute ns/shop: another", ALL),
+    Case("nor while that other one is not made yet", at_the_end({"traffic.ownership": "Owned"}), wait(m(30)), P.PENDING,
+         "RouteNotOwned", [], "waiting for the operator to make HTTPRoute shop-rolloutplan from it", ALL),
     Case("it needs no metrics", at_the_end(source=None, down="refused"), settle, P.SUCCEEDED, "Succeeded", NOTHING),
     Case("nor the old Deployment", at_the_end(old=None), settle, P.SUCCEEDED, "Succeeded", NOTHING),
     Case("nor tasks", at_the_end({"expand": {"scale": {"new": "MatchOld"}}}, job_fails=True), settle, P.SUCCEEDED,

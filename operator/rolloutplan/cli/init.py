@@ -39,6 +39,7 @@ from rolloutplan.metrics.pool import connect
 from rolloutplan.stats.verdict import Why
 from rolloutplan.tools.first_plan import INLINE, Candidate, candidates, plan_text, whose
 from rolloutplan.traffic.described import DescribedKind
+from rolloutplan.traffic.owned import is_ours
 
 FAILED: Final = 1
 WITH_SERVICES: Final = [kind for kind in BUILT_IN if kind != "FeatureFlag"]
@@ -181,7 +182,8 @@ async def _routes(cluster: Session, kind: DescribedKind) -> list[RouteView]:
     group, version, plural, older = kind.resource
     for each in (version, *older):
         if raws := await _all(cluster, paths.Kind(group, each, plural)):
-            return [kind.view(raw, [other for other in raws if other is not raw]) for raw in raws]
+            views = ((raw, kind.view(raw, [other for other in raws if other is not raw])) for raw in raws)
+            return [view for raw, view in views if not is_ours(raw)]  # a plan names the one in Git
     return []
 
 

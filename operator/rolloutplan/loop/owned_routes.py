@@ -225,7 +225,7 @@ class OwnedRoutes:
                 await self._do(route, step, own)
                 taken = not isinstance(step, HandBack)
         except NotOwnableError as error:
-            return f"{HTTP_ROUTE} {route.name}: {error}"
+            return str(error)
         finally:
             self._note(route.namespace, RouteId(HTTP_ROUTE, route.name), _TAKEN.format(route.own) if taken else "")
         if taken and not any((route.namespace, route.own.name) in each for each in self._wanted.values()):

@@ -55,7 +55,6 @@ from rolloutplan.loop.plan_routes import (
     kept_kinds,
     named_routes,
     other_kinds,
-    owned_by,
     route_idents,
     router_problems,
 )
@@ -563,18 +562,9 @@ class Store:
         return "" if self._versions.is_deleted(ident) else self.routers.trouble(ident[0])
 
     def _route_notes(self, plan: Plan) -> dict[RouteId, str]:
-        """Return why the weights of routes of a plan do not move its traffic.
-
-        A route that the operator owns is missing, or not as the one in Git; or it takes the traffic of the plan's one.
-        """
-        namespace, owned, notes = plan.view.namespace, owned_by(plan), {}
-        for route in named_routes(plan):
-            note = self.owned_notes.get((namespace, route), "")
-            if not note and route in owned and (namespace, route) not in self.routes:
-                note = f"the operator has not made {route} from {owned[route]} yet"
-            if note:
-                notes[route] = note
-        return notes
+        """Return why the weights of routes of a plan do not move its traffic."""
+        notes = ((route, self.owned_notes.get((plan.view.namespace, route), "")) for route in named_routes(plan))
+        return {route: note for route, note in notes if note}
 
     def _missing(self, key: str) -> frozenset[Id]:
         """What a plan needs and is being read, and in a run also what is too large for that."""

@@ -152,8 +152,10 @@ def route_warnings(snapshot: Snapshot, routes: Iterable[RouteId]) -> dict[str, s
             f"{', '.join(sticky)} has sessionPersistence: users stay on the side that answered first, also after a "
             f"rollback, until their session ends"
         )
-    if notes := [f"{route}: {note}" for route in routes if (note := snapshot.route_notes.get(route))]:
-        warnings[StatusReason.ROUTE_NOT_OWNED] = "; ".join(notes)
+    written = {ref.id: ref.written for ref in spec.traffic.routes} if spec is not None else {}
+    notes = [(written.get(route, route), note) for route in routes if (note := snapshot.route_notes.get(route))]
+    if notes:
+        warnings[StatusReason.ROUTE_NOT_OWNED] = "; ".join(f"{route}: {note}" for route, note in notes)
     return warnings
 
 

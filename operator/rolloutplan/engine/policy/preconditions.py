@@ -163,6 +163,9 @@ def _routers(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
             return UnmetPrecondition(StatusReason.ROUTE_UNREADABLE, f"{where}: {why}")
         if (note := snapshot.route_notes.get(ref.id)) is not None:
             return UnmetPrecondition(StatusReason.ROUTE_NOT_OWNED, f"{where}: {note}")
+        if ref.id != ref.written and ref.id not in snapshot.routes:
+            words = f"{where}: waiting for the operator to make {ref.id} from it"
+            return UnmetPrecondition(StatusReason.ROUTE_NOT_OWNED, words, quiet=True)
     return None
 
 

@@ -128,8 +128,9 @@ def revert(context: CommandContext) -> ReconcileResult | None:
     if gone := old_side_gone(snapshot) or revert_refused(snapshot):
         raise DeniedError(gone)
     deny_where_rival_runs(snapshot, routes)
-    if not _is_owned(snapshot) and (note := next(filter(None, map(snapshot.route_notes.get, sorted(routes))), "")):
-        raise DeniedError(note)
+    for route in sorted(routes & snapshot.route_notes.keys()):
+        if not _is_owned(snapshot):
+            raise DeniedError(f"{route}: {snapshot.route_notes[route]}")
     _ask_twice(snapshot)
     freeze = longest_freeze(snapshot.policies, snapshot.now)
     words = f"{context.words}, although frozen by {freeze.words}" if freeze else context.words

@@ -426,6 +426,7 @@ def test_ceilings_that_are_none(argument: str, words: str, capsys: pytest.Captur
                 "--identity=x",
                 "--lease-namespace=y",
                 "--lease-name=z",
+                "--cluster-lease-namespace=",
                 "--authenticated-commands",
                 "--max-source-timeout=1m",
                 "--max-source-concurrency=4",
@@ -665,6 +666,13 @@ def test_a_ceiling_is_a_whole_number_in_ascii_digits(text: str, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["operator", f"--max-replicas={text}"])
     assert "is not a number: write a whole one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["namespace", "exclude-namespace", "lease-namespace", "cluster-lease-namespace"])
+def test_a_namespace_of_the_operator_can_exist(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["operator", f"--{option}=Shop_1"])
+    assert f'--{option}: "Shop_1" is not a name: write' in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import typer
 
 from rolloutplan.api.quantities import format_duration, parse_duration
+from rolloutplan.api.text_format import DNS_LABEL, DNS_NAME
 from rolloutplan.cli.options import reads
 from rolloutplan.cli.output import fail
 from rolloutplan.cli.versions import crds_lack
@@ -63,13 +64,17 @@ def _most(words: str) -> Any:
     return typer.Option(metavar="N", parser=reads(_count), help=f"at most so many {words}")
 
 
+def _namespace(words: str, *, or_empty: bool = False) -> Any:
+    """An option that names a namespace: one that cannot exist would be served without a word."""
+    parser = reads(lambda text: text if or_empty and not text else DNS_LABEL.read(text))
+    return typer.Option(metavar="NAMESPACE", parser=parser, help=words)
+
+
 Names: TypeAlias = list[str] | None
 
 
 def serve(
-    namespace: Annotated[
-        Names, typer.Option(metavar="NAMESPACE", help="serve this namespace only; may be repeated")
-    ] = None,
+    namespace: Annotated[Names, _namespace("serve this namespace only; may be repeated")] = None,
     health_port: Annotated[
         int, typer.Option(metavar="PORT", help="serve /livez, /readyz and /leading here (default: 8080)")
     ] = 8080,
@@ -84,16 +89,17 @@ def serve(
         ),
     ] = None,
     lease_namespace: Annotated[
-        str | None,
-        typer.Option(metavar="NAMESPACE", help="where the Lease is (default: the pod's namespace, else default)"),
+        str | None, _namespace("where the Lease is (default: the pod's namespace, else default)")
     ] = None,
-    lease_name: Annotated[str, typer.Option(metavar="NAME", help="default: rolloutplan")] = "rolloutplan",
+    lease_name: Annotated[
+        str, typer.Option(metavar="NAME", parser=reads(DNS_NAME.read), help="default: rolloutplan")
+    ] = "rolloutplan",
     cluster_lease_namespace: Annotated[
         str,
-        typer.Option(
-            metavar="NAMESPACE",
-            help=f"the namespace of the Lease {NAME}, by which one installation serves all namespaces (default:"
+        _namespace(
+            f"the namespace of the Lease {NAME}, by which one installation serves all namespaces (default:"
             " kube-system; empty: another one is not looked for); ignored with --namespace",
+            or_empty=True,
         ),
     ] = "kube-system",
     authenticated_commands: Annotated[
@@ -134,9 +140,8 @@ def serve(
     ] = "",
     exclude_namespace: Annotated[
         Names,
-        typer.Option(
-            metavar="NAMESPACE",
-            help="serve all namespaces but this one and the cluster's own; may be repeated; ignored with --namespace",
+        _namespace(
+            "serve all namespaces but this one and the cluster's own; may be repeated; ignored with --namespace"
         ),
     ] = None,
     max_source_timeout: Annotated[

@@ -198,7 +198,7 @@ def test_a_first_plan_is_found_and_taken(bed: Bed, tmp_path: Path, capsys: pytes
     until(
         lambda: main(["init", "-n", NAMESPACE, "-f", str(file)]) == 0, timeout=30
     )  # the routes' storage may begin late
-    assert "name: pay\n" in file.read_text(), "not the one that the operator owns"
+    assert "name: pay}" in file.read_text(), "not the one that the operator owns"
     assert main(["lint", str(file)]) == 0
     assert main(["diff", str(file)]) == 1
     assert f"RolloutPlan {NAMESPACE}/pay-v2 is created" in capsys.readouterr().out

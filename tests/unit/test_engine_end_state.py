@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,38 @@ END_STATE = [
     Case("a new template of the new side, while it serves, starts no run", at_the_end(),
          then(settle, pods(revision="second"), wait(m(30))), P.SUCCEEDED, "Succeeded", None, "", ALL),
 ]  # fmt: skip
+
+
+def handed_back(weights: dict[str, int]) -> Situation:
+    """A run that has succeeded with a route that the operator owned, and now Git's route has these weights."""
+
+    def make() -> World:
+        world = World(routes={"shop-rolloutplan": http_route("shop-rolloutplan", [{"v1": 100, "v2": 0}])})
+        world.edit({"traffic.ownership": "Owned"})
+        world.until(P.SUCCEEDED)
+        world.routes = {"shop": http_route("shop", [weights])}
+        return world
+
+    return make
+
+
+def new_image(world: World) -> None:
+    world.new = replace(world.new, revision="2") if world.new else None
+
+
+HANDED_BACK = [
+    Case("the route in Git keeps the promise", handed_back(ALL), wait(m(5)), P.SUCCEEDED, "Succeeded", []),
+    Case("it is told where that gives the old side traffic again", handed_back({"v1": 100, "v2": 0}), wait(m(5)),
+         P.SUCCEEDED, "WeightsSetBack", ["WeightsSetBack"],
+         "HTTPRoute shop gives v1 traffic again, and HTTPRoute shop-rolloutplan is no longer there"),
+    Case("another image of the side that serves starts no run", handed_back(ALL), then(new_image, wait(m(5))),
+         P.SUCCEEDED, "Succeeded", ["UnjudgedChange"], "v2 serves 100% of the traffic"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HANDED_BACK, ids=ids)
+def test_what_a_success_promised_when_the_operator_has_deleted_its_route(case: Case) -> None:
+    run(case)
 
 
 @pytest.mark.parametrize("case", END_STATE, ids=ids)

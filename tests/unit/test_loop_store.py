@@ -65,6 +65,15 @@ def test_an_older_object_changes_nothing() -> None:
     assert store.plans["shop/checkout"].status.phase is Phase.JUDGING
 
 
+@pytest.mark.parametrize(("ownership", "counts"), [("Owned", True), ("Weights", False)])
+def test_after_a_success_the_route_in_git_counts_where_the_operator_owned_another(ownership: str, counts: bool) -> None:
+    store, status = Store(), {"phase": "Succeeded", "weights": {"old": "checkout-v1", "new": "checkout-v2"}}
+    store.apply(PLANS, "ADDED", plan(status=status, changes={"traffic.ownership": ownership}))
+    rules = [{"backendRefs": [{"name": "checkout-v1", "port": 80}]}]
+    assert store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 2, {"rules": rules})) == {KEY}
+    assert [view.id.name for view in store.routes_to_old(store.plans[KEY])] == ["checkout"] * counts
+
+
 def test_an_object_of_the_version_that_is_known_changes_nothing() -> None:
     """The watch brings every answer to a write of ours once more."""
     store = Store()

@@ -222,8 +222,11 @@ class OwnedRoutes:
         try:
             step = next_step(source, own, wanted)
             if step is not None:
-                await self._do(route, step, own)
+                await self._do(route, step)
                 taken = not isinstance(step, HandBack)
+                if not taken and source and own:  # the watch may be behind: Git's route has the traffic from now on
+                    self._apply(RESOURCE, "MODIFIED", source)
+                    self._apply(RESOURCE, "DELETED", own)
         except NotOwnableError as error:
             return str(error)
         finally:
@@ -232,8 +235,8 @@ class OwnedRoutes:
             self._wait_with(route)
         return ""
 
-    async def _do(self, route: Route, step: Step, own: Raw | None) -> None:
-        """Write to an owned route, which is this one now. Raises ApiError."""
+    async def _do(self, route: Route, step: Step) -> None:
+        """Write to an owned route. Raises ApiError."""
         name = f"{route.namespace}/{route.own.name}"
         match step:
             case Make(body=body):
@@ -245,7 +248,6 @@ class OwnedRoutes:
                 log.info("route follows the one in Git", route=name)
             case HandBack(version=version):
                 await self._api.delete(self._path(route.namespace, route.own.name), version=version)
-                self._apply(RESOURCE, "DELETED", {**(own or {})})
                 log.info("route handed back: the one in Git divides the traffic in the same way", route=name)
 
     async def _get(self, namespace: str, name: str) -> Raw | None:

@@ -55,6 +55,7 @@ from rolloutplan.loop.plan_routes import (
     kept_kinds,
     named_routes,
     other_kinds,
+    owned_by,
     route_idents,
     router_problems,
 )
@@ -823,9 +824,13 @@ class Store:
         return {name: view for name, view in found if view is not None}
 
     def routes_to_old(self, plan: Plan) -> tuple[RouteView, ...]:
-        """Return the routes that give the old Service of a run traffic, while that matters."""
-        old = plan.status.weights.old
-        if plan.status.effective_phase not in TAKING_AWAY or not old or plan.status.weights.service:
+        """Return the routes that give the old Service of a run traffic, while that matters.
+
+        That is before the old side is removed, and where the route in Git has the traffic in place of an owned one.
+        """
+        old, phase = plan.status.weights.old, plan.status.effective_phase
+        matters = phase in TAKING_AWAY or (phase is Phase.SUCCEEDED and owned_by(plan))
+        if not matters or not old or plan.status.weights.service:
             return ()
         return self._objects.of((plan.view.namespace, old))
 

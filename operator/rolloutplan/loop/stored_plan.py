@@ -21,7 +21,7 @@ from rolloutplan.engine.model.policy_view import NO_LABELS, At, Labels, PolicyVi
 from rolloutplan.engine.model.snapshot import RouteConflict
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.run.conditions import is_stalled
-from rolloutplan.loop.plan_routes import named_routes, own_kinds, route_idents, siblings
+from rolloutplan.loop.plan_routes import named_routes, own_kinds, owned_by, route_idents, siblings
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.versions import Id
 
@@ -60,6 +60,7 @@ def dependencies(plan: Plan, kinds: RouteKinds) -> Iterator[Id]:
     """Yield every object that a reconcile of this plan depends on."""
     namespace, spec = plan.view.namespace, plan.view.written
     yield from route_idents(plan, kinds)
+    yield from filter(None, (kinds.ident(namespace, source) for source in owned_by(plan).values()))
     yield from siblings(plan, kinds)
     yield from own_kinds(plan)
     if spec is None:

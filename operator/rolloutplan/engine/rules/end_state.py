@@ -33,10 +33,11 @@ def keep_end_state(snapshot: Snapshot) -> ReconcileResult | None:
         return None
     differs, set_back = weights_set_back(snapshot)
     told = status.reason == StatusReason.WEIGHTS_SET_BACK
-    if not set_back:
+    if not differs:
         return _set_forward_again(snapshot) if told else None
-    if not only_new_side_answers(snapshot):
-        return _report(snapshot, f"{differs}: {_only_told(snapshot)}", {"intent": None})
+    if not set_back or not only_new_side_answers(snapshot):
+        back = "; to go back for good, send `revert`" if set_back else ""
+        return _report(snapshot, f"{differs}: {_only_told(snapshot)}{back}", {"intent": None})
     due = tuple(route for route in set_back if _next_repair(snapshot, route.id) <= snapshot.now)
     again = min(_next_repair(snapshot, route.id) for route in set_back)
     often = _OFTEN if not due or (told and _OFTEN in status.message) else ""
@@ -88,7 +89,7 @@ def _fix(snapshot: Snapshot) -> str:
 def _only_told(snapshot: Snapshot) -> str:
     weights = snapshot.status.weights
     done = f"the run succeeded with {weights.desired} for {weights.new}"
-    return f"{done}; {_fix(snapshot)}; to go back for good, send `revert`"
+    return f"{done}; {_fix(snapshot)}"
 
 
 def _repaired(snapshot: Snapshot, *, often: bool) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rolloutplan.api.quantities import format_weight
-from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status
+from rolloutplan.api.status import Phase, RouteWeights, RuleWeights, Status, Weights
 from rolloutplan.engine.model.fence import read_fences, rule_label
 from rolloutplan.engine.model.finding import locate
 from rolloutplan.engine.model.revision import is_same_version
@@ -58,7 +58,8 @@ def weights_set_back(snapshot: Snapshot) -> tuple[str, tuple[RouteWeights, ...]]
     """The first rule in which the new side has less than the run promised, as text, and all routes with such a rule.
 
     Where another plan has moved the weights since, or is moving them, it is that plan's matter. A route or a rule that
-    is gone promises nothing any more.
+    is gone promises nothing any more. In place of a route that the operator owned, the one in Git has to keep the
+    promise; it is left as it is.
     """
     weights, words, set_back = snapshot.status.weights, "", []
     if not is_valid_snapshot(weights.written, weights.old, weights.new):
@@ -68,20 +69,46 @@ def weights_set_back(snapshot: Snapshot) -> tuple[str, tuple[RouteWeights, ...]]
     taken = {route for conflict in running for route in meets_on(snapshot, conflict, ids)}
     for route in weights.written:
         view = snapshot.routes.get(route.id)
+        if view is None and route.id not in taken and (in_git := _in_git(snapshot, route)) is not None:
+            if _less(in_git, route, weights):
+                words = words or f"{in_git.id} gives {weights.old} traffic again, and {route.id} is no longer there"
+            continue
         if view is None or view.deleting or route.id in taken or not _is_ours(snapshot, view, route):
             continue
-        found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
-        less = next((rule for now, rule in found if now and _has_less(now, rule, weights.old, weights.new)), None)
+        less = _less(view, route, weights)
         if less is not None:
             words = words or route_mismatch(snapshot, (route.with_rules((less,)),), weights)
             set_back.append(route)
     return words, tuple(set_back)
 
 
+def _less(view: RouteView, route: RouteWeights, weights: Weights) -> RuleWeights | None:
+    """The first rule in which the new side has less than was written."""
+    found = ((locate(view, rule, (weights.old, weights.new)), rule) for rule in route.rules)
+    return next((rule for now, rule in found if now and _has_less(now, rule, weights.old, weights.new)), None)
+
+
+def _in_git(snapshot: Snapshot, route: RouteWeights) -> RouteView | None:
+    """The route in Git in whose place the operator owned one, where it gives the old side traffic."""
+    spec = snapshot.plan.written
+    refs = spec.traffic.routes if spec is not None else ()
+    written = next((ref.written for ref in refs if ref.id == route.id != ref.written), None)
+    return next((view for view in snapshot.routes_to_old if view.id == written), None)
+
+
+def _is_handed_back(snapshot: Snapshot, status: Status) -> bool:
+    """Whether a run has succeeded, and the routes in Git have the traffic in place of those that the operator owned."""
+    spec, routes = snapshot.plan.written, status.weights.written
+    is_owned = spec is not None and spec.traffic.ownership == "Owned"
+    return status.phase is Phase.SUCCEEDED and is_owned and not any(each.id in snapshot.routes for each in routes)
+
+
 def _live_share(snapshot: Snapshot, status: Status) -> int:
     weights = status.weights
     if not is_valid_snapshot(weights.written, weights.old, weights.new):
         return 0
+    if _is_handed_back(snapshot, status):
+        return 0 if weights_set_back(snapshot)[0] else share(weights.written, weights.old, weights.new)
     return share(live_weights(snapshot, weights.written, weights), weights.old, weights.new)
 
 

@@ -174,7 +174,7 @@ def manifest(name: str, version: str, holder: str, claim: Claim, stamp: str) -> 
     }
 
 
-def _stamp() -> str:
+def micro_time() -> str:
     """Now, as a MicroTime. It is for people; it is never compared."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -260,7 +260,7 @@ class Elector:
 
     async def _run_once(self) -> None:
         await self._refresh()
-        claim = next_claim(self._state, self._clock(), _stamp())
+        claim = next_claim(self._state, self._clock(), micro_time())
         if claim is None or not self._ready.is_set():
             return
         self._state, sent = replace(self._state, claim=claim), self._clock()
@@ -295,7 +295,7 @@ class Elector:
 
     async def _write(self, claim: Claim, holder: str) -> Lease:
         version = self._state.lease.version
-        body = manifest(self._name, version, holder, claim, _stamp())
+        body = manifest(self._name, version, holder, claim, micro_time())
         if version:
             return self._seen(await self._api.patch(paths.lease(self._namespace, self._name), body))
         return self._seen(await self._api.create(paths.lease(self._namespace), body))

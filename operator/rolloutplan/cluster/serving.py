@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -19,7 +18,7 @@ import structlog
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw
-from rolloutplan.cluster.lease import NO_LEASE, Lease, read
+from rolloutplan.cluster.lease import NO_LEASE, Lease, micro_time, read
 
 NAME: Final = "rolloutplan.dev"
 """The name of the Lease."""
@@ -129,7 +128,7 @@ def is_held_by_another(lease: Lease, us: str, unchanged: float) -> bool:
 
 
 def manifest(installation: str, version: str) -> Raw:
-    """The Lease to write. The time in it is for people; it is never compared."""
+    """The Lease to write."""
     return {
         "apiVersion": paths.LEASES.api_version,
         "kind": "Lease",
@@ -137,6 +136,6 @@ def manifest(installation: str, version: str) -> Raw:
         "spec": {
             "holderIdentity": installation,
             "leaseDurationSeconds": int(LASTS),
-            "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "renewTime": micro_time(),
         },
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rolloutplan.api.status import Decision, Evidence, Kind
@@ -119,23 +119,47 @@ def event_about(
     annotations: Mapping[str, str] | None = None,
 ) -> Raw:
     """The Event that tells a decision about a plan on an object. The note ends with the runbook in trouble."""
+    body = event_on(
+        regarding,
+        decision.at,
+        name=name,
+        namespace=plan.namespace,
+        severity=str(severity_of(decision)),
+        reason=decision.reason,
+        action=str(decision.kind),
+        note=_note(plan, decision, note),
+        instance=instance,
+    )
+    if annotations:
+        body["metadata"]["annotations"] = dict(annotations)
+    return body | ({"related": dict(related)} if related else {})
+
+
+def event_on(
+    regarding: Mapping[str, str],
+    at: datetime,
+    *,
+    name: str,
+    namespace: str,
+    severity: str,
+    reason: str,
+    action: str,
+    note: str,
+    instance: str,
+) -> Raw:
+    """An Event of the operator's on an object, about what happened at an instant."""
     return {
         "apiVersion": paths.EVENTS.api_version,
         "kind": "Event",
-        "metadata": {
-            "name": name,
-            "namespace": plan.namespace,
-            **({"annotations": dict(annotations)} if annotations else {}),
-        },
-        "type": str(severity_of(decision)),
-        "reason": decision.reason[:_LONGEST_WORD],
-        "action": str(decision.kind),
-        "note": _note(plan, decision, note),
-        "eventTime": decision.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "metadata": {"name": name, "namespace": namespace},
+        "type": severity,
+        "reason": reason[:_LONGEST_WORD],
+        "action": action,
+        "note": note,
+        "eventTime": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:_LONGEST_WORD] or "rolloutplan",
         "regarding": dict(regarding),
-        **({"related": dict(related)} if related else {}),
     }
 
 

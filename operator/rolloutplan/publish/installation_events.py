@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw
-from rolloutplan.publish.events import CONTROLLER, event_name
+from rolloutplan.publish.events import event_name, event_on
 
 REASON: Final = "ServedElsewhere"
 
 
 def served_elsewhere(namespace: str, lease: str, note: str, at: datetime, *, instance: str) -> Raw:
     """The Event on the Lease on which this installation elects its leader."""
-    return {
-        "apiVersion": paths.EVENTS.api_version,
-        "kind": "Event",
-        "metadata": {"name": event_name(lease, instance, int(at.timestamp())), "namespace": namespace},
-        "type": "Warning",
-        "reason": REASON,
-        "action": "Wait",
-        "note": note,
-        "eventTime": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "reportingController": CONTROLLER,
-        "reportingInstance": instance[:128] or "rolloutplan",
-        "regarding": {
-            "apiVersion": paths.LEASES.api_version,
-            "kind": "Lease",
-            "namespace": namespace,
-            "name": lease,
-        },
-    }
+    return event_on(
+        {"apiVersion": paths.LEASES.api_version, "kind": "Lease", "namespace": namespace, "name": lease},
+        at,
+        name=event_name(lease, instance, int(at.timestamp())),
+        namespace=namespace,
+        severity="Warning",
+        reason=REASON,
+        action="Wait",
+        note=note,
+        instance=instance,
+    )

@@ -6,14 +6,14 @@ It is named after the policy, and the instant and the focus in its status, so no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.policy_status import PolicyStatus
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Raw
-from rolloutplan.publish.events import CONTROLLER, event_name
+from rolloutplan.publish.events import event_name, event_on
 
 HOME: Final = "default"
 """The namespace of Events on objects that have none: the API server takes them in no other one."""
@@ -24,21 +24,14 @@ def focus_event(policy: Mapping[str, Any], status: PolicyStatus, since: datetime
     """The Event that tells of a shift of the focus, as the status has it."""
     meta = safe_get.mapping(policy, "metadata")
     name, uid = safe_get.text(meta, "name"), safe_get.text(meta, "uid")
-    return {
-        "apiVersion": paths.EVENTS.api_version,
-        "kind": "Event",
-        "metadata": {"name": event_name(name, uid, int(since.timestamp()), status.focus), "namespace": HOME},
-        "type": "Warning" if status.shifted else "Normal",
-        "reason": REASON,
-        "action": "Shift",
-        "note": f"the focus is {status.focus} from each plan's next stage on: {status.focus_why}",
-        "eventTime": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "reportingController": CONTROLLER,
-        "reportingInstance": instance[:128] or "rolloutplan",
-        "regarding": {
-            "apiVersion": paths.POLICIES.api_version,
-            "kind": "RolloutPolicy",
-            "name": name,
-            "uid": uid,
-        },
-    }
+    return event_on(
+        {"apiVersion": paths.POLICIES.api_version, "kind": "RolloutPolicy", "name": name, "uid": uid},
+        since,
+        name=event_name(name, uid, int(since.timestamp()), status.focus),
+        namespace=HOME,
+        severity="Warning" if status.shifted else "Normal",
+        reason=REASON,
+        action="Shift",
+        note=f"the focus is {status.focus} from each plan's next stage on: {status.focus_why}",
+        instance=instance,
+    )

@@ -80,6 +80,8 @@ class CommandSource:
     by: str
     token: str
     tokens: tuple[str, ...]
+    offered: bool = False
+    """Whether nobody has sent it: it is only asked if it would be carried out, and no decision is written for it."""
 
 
 @dataclass(frozen=True, slots=True)

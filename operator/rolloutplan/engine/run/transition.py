@@ -56,6 +56,8 @@ def transition(
     The note begins with the cause: what does not fit is cut off at its end.
 
     Without a `reason` the status keeps its own. Fails an assertion where the table does not allow the transition.
+
+    Of a command that is only offered nothing is recorded: a plan that waits asks for its commands at every look.
     """
     row, before, note = TRANSITIONS[cause], snapshot.status, shortened(note)
     assert before.phase in row.sources, f"{cause} is not allowed from {before.phase}"
@@ -65,11 +67,14 @@ def transition(
         new["entered_at"] = snapshot.now
     if to not in RUNNING or (to is Phase.ROLLING_BACK and new.get("held") is None):
         new["locked_stages"], new["spec_digest"] = (), ()
-    if before.predicates and "predicates" not in new:
+    offered = commanded_by is not None and commanded_by.offered
+    if before.predicates and "predicates" not in new and not offered:
         new["predicates"] = predicate_statuses(snapshot, before)
     reason_text = str(reason or before.reason)
     tokens = before.tokens if commanded_by is None else commanded_by.tokens
     after = change(before, phase=to, reason=reason_text, epoch=snapshot.epoch, tokens=tokens, **new)
+    if offered:
+        return after
     return append_decision(
         snapshot,
         after,

@@ -190,7 +190,7 @@ def is_accepted(snapshot: Snapshot, verb: Verb, seal: str = "") -> bool:
     """Whether this command, with a new token and a reason, would not be rejected now."""
     command = Command(verb, "offered", reason="offered", seal=seal)
     try:
-        _HANDLERS[verb](CommandContext(snapshot, command, CommandSource(_SOMEBODY, command.token, ())))
+        _HANDLERS[verb](CommandContext(snapshot, command, CommandSource(_SOMEBODY, command.token, (), offered=True)))
     except AskedAgainError:
         return True
     except DeniedError:

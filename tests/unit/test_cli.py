@@ -40,7 +40,7 @@ class Cluster:
     """Path, query, content type and body of each."""
     looks: int = 0
     refuses: dict[str, Refusal] = field(default_factory=dict)
-    """What is said instead, by method; without a body it is said as the API server does for paths that it lacks."""
+    """What is said instead, by method or part of the path; without a body as the API server does for paths it lacks."""
     plan: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     """Those of the plans in the namespace, where they are listed."""
@@ -91,7 +91,8 @@ def handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             self._say(lambda: {"status": {"userInfo": {"username": "alice"}}})
 
         def _say(self, answer: Callable[[], dict[str, Any]]) -> None:
-            code, said = cluster.refuses.get(self.command) or (200, answer())
+            refused = (said for what, said in cluster.refuses.items() if what == self.command or what in self.path)
+            code, said = next(refused, None) or (200, answer())
             body = f"{json.dumps(said)}\n".encode() if said is not None else b"404 page not found\n"
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
@@ -602,6 +603,15 @@ def test_the_undo_command_takes_away_what_the_run_added_to_the_route(
         "/metadata/annotations/rolloutplan.dev~1added",
     ]
     assert operations[-4:] == json.loads(shlex.split(UNDO)[-1])
+
+
+def test_a_route_that_is_gone_has_no_undo_command(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.plan, cluster.after = {**a_plan("web", "Succeeded"), "status": a_status("Succeeded")}, 0
+    cluster.refuses = {"/httproutes/": (404, {"message": "httproutes web not found", "reason": "NotFound"})}
+    assert main(["undo", "web", "-n", "shop"]) == 3
+    said = capsys.readouterr()
+    assert not said.out
+    assert "HTTPRoute web does not exist any more: commit the old weights to the route in Git" in said.err
 
 
 def test_an_undo_command_of_a_plan_that_cannot_be_read_is_an_error(

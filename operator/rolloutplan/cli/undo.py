@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -42,12 +43,15 @@ def undo(plan: PlanName, namespace: Namespace = None) -> int:
 
     Exit 0, 1 if the plan cannot be read, 3 if there is nothing to undo.
     """
-    raw, namespace, views, problems = asyncio.run(_read(namespace, plan))
+    raw, namespace, views, problems, gone = asyncio.run(_read(namespace, plan))
     status = read_status(safe_get.value(raw, "status"))
     try:
         command = undo_from_status(namespace, status, views, safe_get.text(raw, "metadata", "uid")[:8])
     except NothingToUndoError as problem:
         return fail(f"{namespace}/{plan}: {problem}", NOTHING)
+    if gone and not views:
+        words = f"{', '.join(map(str, gone))} does not exist any more: commit the old weights to the route in Git"
+        return fail(f"{namespace}/{plan}: {words}", NOTHING)
     print(command)
     for unread in problems:
         fail(f"{unread}: its rules are named as they were; what the annotation {ADDED} names stays", PRINTED)
@@ -64,12 +68,14 @@ class _Read(NamedTuple):
     """The routes of the run as they are, by which it is seen where its rules are now."""
     problems: list[str]
     """Why such a route could not be read."""
+    gone: list[RouteId]
+    """Those that do not exist."""
 
 
 async def _read(given: str | None, plan: str) -> _Read:
     async with session(given) as cluster:
         namespace = cluster.namespace
-        found = _Read((await cluster.plan(plan)).raw, namespace, {}, [])
+        found = _Read((await cluster.plan(plan)).raw, namespace, {}, [], [])
         status = read_status(safe_get.value(found.plan, "status"))
         for route in _routes(namespace, status):
             kind = kind_of(route.kind, status.weights.kinds)
@@ -77,6 +83,8 @@ async def _read(given: str | None, plan: str) -> _Read:
             try:
                 found.views[route] = kind.view(await _get(cluster.api, kind, namespace, route.name))
             except ApiError as error:
+                if error.status == HTTPStatus.NOT_FOUND:
+                    found.gone.append(route)
                 found.problems.append(f"{route} cannot be read: {error.message}")
         return found
 

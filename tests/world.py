@@ -94,6 +94,7 @@ from rolloutplan.engine.policy.grants import outdated, unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
 from rolloutplan.engine.run.conditions import is_stalled
 from rolloutplan.engine.run.jobs import job_name
+from rolloutplan.engine.run.undo import undo_texts
 from rolloutplan.publish.events import EventSink
 from rolloutplan.publish.records import RecordSink
 from rolloutplan.stats.threshold import judge
@@ -717,8 +718,9 @@ class World:
 
     def undo(self) -> tuple[RouteWeights, ...]:
         """The weights that the undo command on the plan or its routes restores, where the status has none."""
-        texts = (raw["metadata"].get("annotations", {}).get(REVERT, "") for raw in self.routes.values())
-        return undo_of(self.status, (self.undo_annotation, *texts))
+        others = {each.uid[:8] for each in self.neighbours}
+        views = [self.route_view(name) for name in self.routes]
+        return undo_of(self.status, undo_texts(self.undo_annotation, views, others))
 
     def snapshot(self) -> Snapshot:
         """The picture that a decision would be taken upon now."""

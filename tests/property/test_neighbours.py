@@ -82,6 +82,7 @@ RENEWED = [
 @settings(max_examples=25, deadline=None)
 @given(STORIES, st.sampled_from([0, 5, 20]), st.booleans(), st.integers(0, 2**20))
 @example(story=RENEWED, lag=20, named=True, seed=130)
+@example(story=[(0, "stale", 0), (0, "abort", 0)], lag=0, named=True, seed=0)
 def test_neither_disturbs_the_other(story: list[tuple[int, str, int]], lag: int, named: bool, seed: int) -> None:
     pair = on_rules([OLD_WEIGHTS, OLD_WEIGHTS], named=named, lag=s(lag))
     random.Random(seed).shuffle(order := [0, 1])

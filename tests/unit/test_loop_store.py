@@ -7,8 +7,9 @@ import pytest
 
 from rolloutplan.api.changes import change
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.status import STARTING, Phase, SourceStatus, Status
+from rolloutplan.api.status import STARTING, Backend, Phase, RouteWeights, RuleWeights, SourceStatus, Status
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable
+from rolloutplan.engine.model.snapshot import REVERT, SEQ
 from rolloutplan.loop import versions
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import (
@@ -24,7 +25,7 @@ from rolloutplan.loop.store import (
 )
 from rolloutplan.loop.versions import Listing
 from rolloutplan.metrics.access import SourceHosts
-from rolloutplan.traffic import ROUTE_KINDS
+from rolloutplan.traffic import ROUTE_KINDS, undo_command
 from tests.refusals import PLAN, TEMPLATE, changed
 from tests.world import START
 
@@ -739,3 +740,23 @@ def test_a_refused_plan_of_a_run_is_judged_with_the_templates_that_the_run_keeps
     store.apply(PLANS, "ADDED", plan(changes=REFERS, status=status))
     found = store.plans[KEY].view
     assert (found.readable, found.spec) == (False, begun.spec)
+
+
+@pytest.mark.parametrize(
+    ("writer", "is_ours"),
+    [("uid-checkout", True), ("uid-other", False), ("uid-nobody", True)],
+    ids=["its own run", "a run of another plan on the route", "a plan that is gone, as this one before a restore"],
+)
+def test_an_undo_command_on_a_route_is_that_of_the_plan_that_wrote_last(writer: str, *, is_ours: bool) -> None:
+    store = Store()
+    weights = (Backend(service="v1", weight=100), Backend(service="v2", weight=0))
+    before = RouteWeights(kind="HTTPRoute", name="web", rules=(RuleWeights(index=0, backends=weights),))
+    marks = {SEQ: f"0/{writer[:8]}.3.1", REVERT: undo_command("shop", before)}
+    refs = [{"backendRefs": [{"name": "v1", "weight": 95}, {"name": "v2", "weight": 5}]}]
+    store.apply(ROUTES, "ADDED", made(ROUTES, "web", 1, {"rules": refs}, annotations=marks))
+    routes = {"traffic.routes": [{"kind": "HTTPRoute", "name": "web"}]}
+    for name in ("checkout", "other"):
+        store.apply(PLANS, "ADDED", plan(name, changes=routes, uid=f"uid-{name}"))
+    facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+    assert facts is not None
+    assert bool(facts.undo) is is_ours

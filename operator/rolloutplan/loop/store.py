@@ -46,6 +46,7 @@ from rolloutplan.engine.model.templates import judged_by
 from rolloutplan.engine.model.weights import is_valid_snapshot
 from rolloutplan.engine.policy.grants import outdated, unserved
 from rolloutplan.engine.policy.policies import concurrency_groups, in_force, kept
+from rolloutplan.engine.run.undo import undo_texts
 from rolloutplan.loop.budget import OVER, Budget, Entry
 from rolloutplan.loop.endpoints import Endpoints, Service
 from rolloutplan.loop.index import Queues, Uses
@@ -839,10 +840,10 @@ class Store:
         weights = plan.status.weights
         if is_valid_snapshot(weights.snapshot, weights.old, weights.new):
             return ()
-        texts = (view.undo_annotation for view in self.routes_of(plan).values())
+        others = {self.plans[key].view.uid[:8] for key in self._uses.users(*route_idents(plan, self.kinds))}
+        commands = undo_texts(plan.view.undo_annotation, self.routes_of(plan).values(), others - {plan.view.uid[:8]})
         names = {*weights.kinds, *(route.kind for route in named_routes(plan))} - ROUTE_KINDS.keys()
         own = (self.kinds.get(name, weights.kinds) for name in sorted(names))
-        commands = (plan.view.undo_annotation, *texts)
         found, sides = read_undo(plan.view.namespace, commands, filter(None, own)), sides_of(plan)
         if sides is None:
             return found

@@ -8,7 +8,7 @@ right what is found here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from rolloutplan.api.status import Phase, RouteWeights
@@ -106,6 +106,15 @@ def routes_to_correct(snapshot: Snapshot) -> Iterator[tuple[RouteWeights, str]]:
         last = last_owner(view)
         if last == ours or (at_a_weight and last not in running):
             yield route, undo
+
+
+def undo_texts(plan_annotation: str, routes: Iterable[RouteView], others: Collection[str]) -> tuple[str, ...]:
+    """The undo commands that may be those of a run of a plan: its own annotation, and those of its routes.
+
+    `others` are the parts of the uids in the tokens of other plans. What one of these wrote last is its own: restored
+    for this plan, it would put the rules of another one back.
+    """
+    return (plan_annotation, *(view.undo_annotation for view in routes if last_owner(view) not in others))
 
 
 def last_owner(view: RouteView) -> str:

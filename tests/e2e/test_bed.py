@@ -89,9 +89,9 @@ def test_prometheus_keeps_its_data(bed: Bed, namespace: str) -> None:
 
 def test_each_user_is_audited(bed: Bed) -> None:
     with pytest.raises(ApiError, match="forbidden"):
-        bed.client("operator").get("/api/v1/pods?labelSelector=audited")
+        bed.client("operator").get("/api/v1/secrets?labelSelector=audited")
     uris = [event["requestURI"] for event in bed.audit("operator")]
-    assert uris.count("/api/v1/pods?labelSelector=audited") == 1
+    assert uris.count("/api/v1/secrets?labelSelector=audited") == 1
 
 
 def programs_of(folder: Path) -> list[str]:

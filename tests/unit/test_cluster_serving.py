@@ -173,3 +173,16 @@ def test_without_a_namespace_nothing_is_asked() -> None:
     with capture_logs() as logs:
         asyncio.run(alone.look())
     assert (alone.waits_for(), logs) == ([], [])
+
+
+@pytest.mark.parametrize("verb", ["create", "patch"])
+def test_a_write_that_always_meets_a_conflict_is_tried_twice_a_look_and_keeps_nobody_from_work(verb: str) -> None:
+    server = Server()
+    ours = Installation(server, "a/rp")
+    if verb == "patch":
+        asyncio.run(ours.look())
+    server.faults = {verb: ApiError(409, "Conflict", "a webhook says so")}
+    with capture_logs() as logs:
+        asyncio.run(ours.look())
+    assert [each["event"] for each in logs] == ["whether another installation serves this cluster is not known"]
+    assert not ours.elsewhere

@@ -78,7 +78,7 @@ class Serving:
             await asyncio.sleep(EVERY)
             await self.look()
 
-    async def _look(self) -> None:
+    async def _look(self, *, once_more: bool = True) -> None:
         lease, now = await self._read(), self._clock()
         if lease.version != self._lease.version:
             self._since = now
@@ -91,8 +91,8 @@ class Serving:
                 self._lease = await self._write(lease.version)
                 self._since = now
             except ApiError as error:
-                if error.status == HTTPStatus.CONFLICT:  # somebody was faster: who it was is read the next time
-                    await self._look()
+                if error.status == HTTPStatus.CONFLICT and once_more:  # somebody was faster: who it was is read now
+                    await self._look(once_more=False)
                     return
                 await self._set("")
                 raise

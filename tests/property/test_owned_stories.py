@@ -112,8 +112,8 @@ class Story:
                 assert self.split_of(("a", "b")) == [each.split for each in self.rules if not each.moved]
 
 
-Act = Literal["start", "move", "succeed", "roll back", "delete plan", "commit", "again", "edit"]
-ACTS = st.sampled_from(["start", "move", "succeed", "roll back", "delete plan", "commit", "again"])
+Act = Literal["start", "move", "succeed", "roll back", "delete plan", "commit", "split", "again"]
+ACTS = st.sampled_from(["start", "move", "succeed", "roll back", "delete plan", "commit", "split", "again"])
 
 
 @st.composite
@@ -145,17 +145,25 @@ def act(story: Story, what: Act) -> None:
             story.committed = NEW if story.committed == OLD else OLD
             if not story.moving and story.run == OLD:
                 story.run = None  # a run that was rolled back leaves nothing of its own
+        case "split":
+            for each in story.rules:
+                each.split = (each.split[1], each.split[0] + 1)
         case "again":
             story.uid += 1
         case _:
             pass
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(ACTS | edits(), max_size=12))
-def test_whatever_git_does_the_weights_are_those_of_the_run_and_all_else_is_gits(acts: list[Any]) -> None:
+BEGINS = st.sampled_from([[], ["start"], ["start", "move"], ["start", "succeed"], ["start", "roll back"]])
+
+
+@settings(max_examples=100, deadline=None)
+@given(begin=BEGINS, acts=st.lists(edits() | ACTS, min_size=1, max_size=8))
+def test_whatever_git_does_the_weights_are_those_of_the_run_and_all_else_is_gits(
+    begin: list[Act], acts: list[Any]
+) -> None:
     story = Story()
-    for each in acts:
+    for each in (*begin, *acts):
         if isinstance(each, list):
             story.rules = each
         else:

@@ -506,12 +506,16 @@ def nothing_is_taken_away_that_has_traffic_or_may_get_it_back(world: World) -> N
 def _left_at(world: World, snapshot: Snapshot) -> Iterator[datetime]:
     """When the operator was shown that a rule gives the old side no traffic any more, before it decided upon a look.
 
-    What had none when the operator was shown it first was left then at the latest.
+    What had none when the operator was shown it first was left then at the latest. What it was shown in the instant of
+    the look, and after it, is not in the look.
     """
     known: dict[str, Rules] = {}
     seen: set[str] = set()
+    look = shown_to(snapshot)
     for event in world.history:
         if isinstance(event, Shown) and event.at <= snapshot.now:
+            if event.at == snapshot.now and {name: rules for name, rules in known.items() if rules} == look:
+                return
             before, known[event.route] = known.get(event.route, ()), event.weights or ()
             first = event.route not in seen and any(not now["v1"] for now in known[event.route])
             seen.add(event.route)

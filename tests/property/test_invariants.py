@@ -92,6 +92,10 @@ ONCE_HARD = {
         ),
         *("no more: Jobs fail", "somebody says what helps", "5 m"),
     ],
+    "moved back in the instant in which the old is taken away": [
+        *("until all has moved", "all is mended", *["somebody moves the weights up"] * 2),
+        "no more: somebody moves the weights up",
+    ],
     "a new side that is not ready at first": ["one pod of the new side is ready", "1 s", "5 m"],
     "stopped in the middle of a weight, and the plan is paused then": [
         *(DECIDED, "at `route` the leader is stopped", "5 m", "somebody says pause", "who was stopped wakes up"),
@@ -132,6 +136,7 @@ ONCE_HARD = {
 
 WITH_JOBS = ("it assumes much", "it takes the old away")
 TAKING_AWAY = ("it takes the old away", "it takes the old away when a person says so")
+KEPT_FOR_THE_BAKE = "a control group, to which a guard compares, stays for the bake, and then the old goes"
 OF_BOTH_SIDES = (
     "a guard is asked of both sides",
     "a guard compares both sides, and another has nothing to say while all is well",
@@ -142,6 +147,7 @@ ABOUT: Mapping[str, Sequence[str]] = {
     "killed wherever it takes the old away": TAKING_AWAY,
     "the weights move back while the old is taken away": TAKING_AWAY,
     "a Job that takes away fails": TAKING_AWAY,
+    "moved back in the instant in which the old is taken away": (*TAKING_AWAY, KEPT_FOR_THE_BAKE),
     "promoted, and killed then": ("the first and the last stage want approval",),
     "both sides fail, and then the new one alone": OF_BOTH_SIDES,
     "both sides fail for a while, and the operator is killed in it": OF_BOTH_SIDES,

@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from rolloutplan.cluster import client, paths
 from rolloutplan.cluster.client import Api, ApiError, own_namespace, read_config, read_namespace
+from rolloutplan.loop import watch
 from rolloutplan.loop.routes import place_of
 from rolloutplan.traffic import ROUTE_KINDS
 
@@ -264,12 +266,14 @@ def test_who_may_not_write_reads_all_the_same() -> None:
     assert sent == ["PATCH", "GET", "GET"]
 
 
-def kubeconfig(folder: Path, url: str, token: str, **context: str) -> Path:
+def kubeconfig(
+    folder: Path, url: str, token: str, user: Mapping[str, Any] = MappingProxyType({}), /, **context: str
+) -> Path:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": token}}],
+        "users": [{"name": "other", "user": {"as": "nobody"}}, {"name": "u", "user": {"token": token, **user}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", **context}}],
         "current-context": "x",
     }
@@ -351,6 +355,75 @@ def test_the_lease_may_be_lost_while_a_refused_token_is_read_anew(
 
     asyncio.run(run())
     assert sent == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "headers"),
+    [
+        ({}, []),
+        ({"as": "ann"}, [("Impersonate-User", "ann")]),
+        (
+            {"as": "ann", "as-uid": "7", "as-groups": ["on-call", "shop"]},
+            [
+                ("Impersonate-User", "ann"),
+                ("Impersonate-Uid", "7"),
+                ("Impersonate-Group", "on-call"),
+                ("Impersonate-Group", "shop"),
+            ],
+        ),
+        (
+            {"as": "ann", "as-user-extra": {"example.com/Scope": ["read", "write"]}},
+            [
+                ("Impersonate-User", "ann"),
+                ("Impersonate-Extra-example.com%2Fscope", "read"),
+                ("Impersonate-Extra-example.com%2Fscope", "write"),
+            ],
+        ),
+    ],
+)
+def test_every_request_is_sent_as_the_user_whom_the_kubeconfig_impersonates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: dict[str, Any], headers: list[tuple[str, str]]
+) -> None:
+    """Reads, writes, and what the operator asks before it watches: with the user's own rights it would be more."""
+    sent: list[list[tuple[str, str]]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        sent.append([each for each in request.headers.items() if each[0].startswith("Impersonate-")])
+        assert request.headers["Authorization"] == "Bearer one"
+        return web.json_response({})
+
+    async def run() -> None:
+        async with server(handler) as url:
+            monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, url, "one", user)))
+            api = await Api.connect()
+            await api.get("/x")
+            await api.patch("/x", {})
+            await api.close()
+            async with await watch._session(await read_config()) as session:
+                await session.get(f"{url}/x")
+
+    asyncio.run(run())
+    assert sent == [headers] * 3
+
+
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [
+        ({"as-groups": ["on-call"]}, "without as: name the user"),
+        ({"as": 7}, "as of the kubeconfig is 7: write a text in quotes"),
+        ({"as": "ann\r\nx: y"}, "without line breaks"),
+        ({"as": "ann", "as-groups": "on-call"}, "as-groups of the kubeconfig is no list"),
+        ({"as": "ann", "as-user-extra": ["scope"]}, "as-user-extra of the kubeconfig is no mapping"),
+    ],
+)
+def test_an_impersonation_that_cannot_be_sent_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: dict[str, Any], why: str
+) -> None:
+    """Without it, the request would have the rights of the user who is not to be used."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, "http://x", "one", user)))
+    with pytest.raises(ApiError, match="no usable configuration") as raised:
+        asyncio.run(read_config())
+    assert why in raised.value.message
 
 
 @pytest.mark.parametrize(("context", "namespace"), [({"namespace": "shop"}, "shop"), ({}, "default")])

@@ -30,6 +30,7 @@ from kubernetes.aio.config.kube_config import list_kube_config_contexts, load_ku
 from rolloutplan import __version__
 from rolloutplan.cluster.decoding import Raw as Raw  # noqa: PLC0414 - it is what this module gives
 from rolloutplan.cluster.decoding import load, shortened
+from rolloutplan.cluster.impersonation import impersonation
 from rolloutplan.cluster.spelling import spelled
 
 FIELD_MANAGER: Final = "rolloutplan"
@@ -87,18 +88,21 @@ async def if_there(request: Awaitable[_Answer]) -> _Answer | None:
 async def read_config() -> Configuration:
     """The configuration of the API server: KUBECONFIG, else the pod's service account, else ~/.kube/config.
 
+    Whom the user impersonates is in the headers of `client_session_kwargs`, which each request has.
     Raises ApiError (status 0) where there is none, or where it cannot be read.
     """
     config = Configuration()
+    # Otherwise aiohttp reads the proxy variables and .netrc for every request, which is half of its cost.
+    config.client_session_kwargs = {"trust_env": False}
     try:
         if file := _kubeconfig():
-            await load_kube_config(config_file=file, client_configuration=config, persist_config=False)
+            loader = await load_kube_config(config_file=file, client_configuration=config, persist_config=False)
+            user = loader._user  # noqa: SLF001 - the loader chooses it by the context, and gives it to nobody
+            config.client_session_kwargs["headers"] = impersonation(user.value if user else {})
         else:
             load_incluster_config(client_configuration=config)
     except Exception as error:  # a half-written file makes the loaders raise anything
         raise _no_config(error) from error
-    # Otherwise aiohttp reads the proxy variables and .netrc for every request, which is half of its cost.
-    config.client_session_kwargs = {"trust_env": False}
     return config
 
 

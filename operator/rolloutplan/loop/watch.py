@@ -504,9 +504,9 @@ def _settings() -> kopf.OperatorSettings:
 
 async def _session(config: Configuration, **more: Any) -> aiohttp.ClientSession:
     """Return a session with the credentials of `config`."""
-    headers = {"User-Agent": USER_AGENT}
+    headers = [("User-Agent", USER_AGENT), *(config.client_session_kwargs or {}).get("headers", ())]
     if token := await authorization(config):
-        headers["Authorization"] = token
+        headers.append(("Authorization", token))
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(config).ssl_context),
         headers=headers,

@@ -1,8 +1,9 @@
 """Makes the routes that the operator owns for plans (`traffic.ownership: Owned`), and keeps them as those in Git.
 
 The leader looks at an owned route when a plan begins or ends to need it, and when it or the route in Git has changed.
-traffic/owned.py says what to do then. Why nothing can be done is told to the plans. A route whose plan is gone is kept
-until the one in Git divides the traffic in the same way: it is looked at every now and then.
+traffic/owned.py says what to do then; loop/owned_plans.py what plans want of it, and tells them why not.
+A route whose plan is gone is kept until the one in Git divides the traffic in the same way: it is looked at every now
+and then.
 
 Required rights where plans may have routes made: create and delete on HTTPRoutes.
 """
@@ -14,18 +15,16 @@ import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
 from rolloutplan.api import safe_get
-from rolloutplan.api.route import HTTP_ROUTE, RouteId, owned_name
-from rolloutplan.api.status import RUNNING, Phase
+from rolloutplan.api.route import HTTP_ROUTE
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, if_there
-from rolloutplan.loop.plan_routes import owned_by
+from rolloutplan.loop.owned_plans import Name, OwnedPlans, Route, Store
 from rolloutplan.loop.routes import RouteKinds, place_of
-from rolloutplan.loop.stored_plan import Plan
 from rolloutplan.loop.versions import Id
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.owned import (
@@ -35,7 +34,6 @@ from rolloutplan.traffic.owned import (
     Make,
     NotOwnableError,
     Step,
-    Wanted,
     is_ours,
     next_step,
     source_name,
@@ -52,15 +50,10 @@ _TAKEN: Final = (
     "the operator's {} takes its traffic, so its weights move nothing: write ownership: Owned here too; or commit the "
     "weights of the end, after which that one is deleted"
 )
-_ENDED: Final = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK})
 _CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
 """The answers to a write at a version that is not the newest."""
 
 log = structlog.get_logger(__name__)
-
-
-Name = tuple[str, str]
-"""Namespace and name of an HTTPRoute."""
 
 
 class Client(Protocol):
@@ -73,26 +66,11 @@ class Client(Protocol):
     async def delete(self, path: str, *, version: str) -> Raw: ...
 
 
-class Plans(Protocol):
+class Kinds(Store, Protocol):
     """What is needed of the store (loop/store.py)."""
-
-    plans: dict[str, Plan]
 
     @property
     def kinds(self) -> RouteKinds: ...
-
-    owned_notes: dict[tuple[str, RouteId], str]
-
-
-class Route(NamedTuple):
-    """A route in Git in whose place the operator owns one."""
-
-    namespace: str
-    name: str
-
-    @property
-    def own(self) -> RouteId:
-        return RouteId(HTTP_ROUTE, owned_name(self.name))
 
 
 class OwnedRoutes:
@@ -106,17 +84,16 @@ class OwnedRoutes:
     def __init__(
         self,
         api: Client,
-        store: Plans,
+        store: Kinds,
         *,
         leading: Callable[[], bool],
         wake: Callable[[str], None],
         apply: Callable[[str, str | None, dict[str, Any]], None],
         namespaces: Sequence[str] = (),
     ) -> None:
-        self._api, self._store, self._leading, self._wake, self._apply = api, store, leading, wake, apply
+        self._api, self._store, self._leading, self._apply = api, store, leading, apply
+        self._plans = OwnedPlans(store, wake)
         self._namespaces = tuple(dict.fromkeys(namespaces)) or ("",)
-        self._wanted: dict[str, dict[Name, Wanted]] = {}
-        """What each plan wants of the HTTPRoutes whose weights it moves, by its key."""
         self._by_name: defaultdict[Name, set[Route]] = defaultdict(set)
         """The known routes by either name."""
         self._due: set[Route] = set()
@@ -144,18 +121,12 @@ class OwnedRoutes:
                 self._look_at(route)
 
     def _plan_changed(self, key: str) -> None:
-        plan, before = self._store.plans.get(key), self._wanted.pop(key, {})
-        wanted = _wanted_by(plan) if plan is not None else {}
-        if wanted:
-            self._wanted[key] = wanted
-        if plan is not None:
-            for own, source in owned_by(plan).items():
-                if wanted[plan.view.namespace, own.name] != before.get((plan.view.namespace, own.name)):
-                    self._look_at(Route(plan.view.namespace, source.name))
-        for name in before.keys() | wanted.keys():
-            if before.get(name) != wanted.get(name):
-                self._due |= self._by_name.get(name, set())
-                self._again.set()
+        own, names = self._plans.changed(key)
+        for route in own:
+            self._look_at(route)
+        for name in names:
+            self._due |= self._by_name.get(name, set())
+            self._again.set()
 
     def _look_at(self, route: Route) -> None:
         for name in (route.name, route.own.name):
@@ -217,7 +188,7 @@ class OwnedRoutes:
     async def _look_at_one(self, route: Route) -> str:
         """Do what a route needs next. Returns why that cannot be done, or empty. Raises ApiError."""
         source, own = await self._get(route.namespace, route.name), await self._get(route.namespace, route.own.name)
-        wanted = self._wanted_by_plans(route)
+        wanted = self._plans.wanted(route)
         taken = own is not None and is_ours(own)
         try:
             step = next_step(source, own, wanted)
@@ -230,8 +201,8 @@ class OwnedRoutes:
         except NotOwnableError as error:
             return str(error)
         finally:
-            self._note(route.namespace, RouteId(HTTP_ROUTE, route.name), _TAKEN.format(route.own) if taken else "")
-        if taken and not any((route.namespace, route.own.name) in each for each in self._wanted.values()):
+            self._plans.tell(route.namespace, route.written, _TAKEN.format(route.own) if taken else "")
+        if taken and not self._plans.move(route):
             self._wait_with(route)
         return ""
 
@@ -264,44 +235,9 @@ class OwnedRoutes:
         """Tell the plans of a route why it is not as it must be; empty: it is."""
         if note:
             self._wait_with(route)
-        if self._note(route.namespace, route.own, note):
+        if self._plans.tell(route.namespace, route.own, note):
             log.warning("owned route", route=f"{route.namespace}/{route.own.name}", note=note or "as it must be")
 
     def _wait_with(self, route: Route) -> None:
         """Look at a route again, although nothing may announce that it is time."""
         self._waiting[route] = asyncio.get_running_loop().time() + AGAIN
-
-    def _note(self, namespace: str, moved: RouteId, note: str) -> bool:
-        """Keep why a route cannot be moved, for the plans that move it. Returns whether that is new."""
-        if note == self._store.owned_notes.get((namespace, moved), ""):
-            return False
-        self._store.owned_notes[namespace, moved] = note
-        if not note:
-            del self._store.owned_notes[namespace, moved]
-        for plan, wanted in self._wanted.items():
-            if (namespace, moved.name) in wanted:
-                self._wake(plan)
-        return True
-
-    def _wanted_by_plans(self, route: Route) -> Wanted:
-        """What all plans together want of a route."""
-        own, source = (route.namespace, route.own.name), (route.namespace, route.name)
-        found = [wanted[own] for wanted in self._wanted.values() if own in wanted]
-        rivals = (key for key, wanted in self._wanted.items() if source in wanted and wanted[source].moving)
-        return Wanted(any(each.used for each in found), any(each.moving for each in found), next(rivals, ""))
-
-
-def _wanted_by(plan: Plan) -> dict[Name, Wanted]:
-    """What a plan wants of each HTTPRoute that it names, or that its run moves, also after an edit of the plan."""
-    phase, owned = plan.status.phase, owned_by(plan)
-    runs, namespace = phase in RUNNING, plan.view.namespace
-    moved = {route.id for route in plan.status.weights.snapshot} if runs else set()
-    named = {ref.id for ref in plan.view.written.traffic.routes} if plan.view.written is not None else set()
-    return {
-        (namespace, route.name): Wanted(
-            used=route in moved or (route in owned and phase not in _ENDED),
-            moving=route in moved or (route in owned and runs),
-        )
-        for route in sorted(moved | named)
-        if route.kind == HTTP_ROUTE
-    }

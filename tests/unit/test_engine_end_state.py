@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.api.route import RouteId
+from rolloutplan.api.status import ROUTES_OWNED
 from rolloutplan.engine.model.snapshot import EndpointsView, RouteConflict
 from tests.situations import (
     ALL,
@@ -155,6 +156,16 @@ def handed_back(weights: dict[str, int]) -> Situation:
         return world
 
     return make
+
+
+def test_what_is_said_of_an_owned_route_after_the_run_is_in_the_status_while_it_holds() -> None:
+    world = handed_back(ALL)()
+    for note in ("nobody hands its traffic back", "give it the weights", ""):
+        world.route_notes = {RouteId("HTTPRoute", "shop-rolloutplan"): note} if note else {}
+        settle(world)
+        condition = world.status.condition(ROUTES_OWNED)
+        assert (condition.message if condition else "") == (f"HTTPRoute shop: {note}" if note else "")
+        assert world.status.phase is P.SUCCEEDED
 
 
 def new_image(world: World) -> None:

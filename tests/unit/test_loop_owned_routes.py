@@ -87,11 +87,20 @@ class Host:
         monkeypatch.setattr(owned_routes, "AFTER_A_CONFLICT", 0.001)
         self.store, self.cluster, self.woken = Store(), Cluster(), list[str]()
         self.leads = True
+        self._plans = 1
+        self.restart()
+
+    def restart(self, *, lent: bool = True) -> None:
+        """Another operator, in an installation that lends routes or not."""
         self.routes = OwnedRoutes(
-            self.cluster, self.store, leading=lambda: self.leads, wake=self.woken.append, apply=lambda *_: None
+            self.cluster,
+            self.store,
+            lent=lent,
+            leading=lambda: self.leads,
+            wake=self.woken.append,
+            apply=lambda *_: None,
         )
         self.cluster.seen = lambda name: self.routes.seen((RESOURCE, NAMESPACE, name))
-        self._plans = 1
 
     def git(self, weights: Mapping[str, int], **more: Any) -> None:
         raw = made(RESOURCE, "checkout", 1, {"rules": [rule(weights, **more)]})
@@ -156,9 +165,7 @@ def test_a_route_whose_plan_is_gone_stays_until_git_says_the_same(host: Host) ->
             own["spec"]["rules"][0]["backendRefs"][0]["weight"] = 0
             own["spec"]["rules"][0]["backendRefs"][1]["weight"] = 1
         host.store.remove((PLANS, NAMESPACE, PLAN))
-        host.routes = OwnedRoutes(
-            cluster, host.store, leading=lambda: True, wake=host.woken.append, apply=lambda *_: None
-        )
+        host.restart()
         cluster.seen = lambda _: None  # no plan names such a route, so nobody watches them
         async with host.running():
             await asyncio.sleep(0.05)
@@ -262,6 +269,51 @@ def test_a_plan_for_the_route_in_git_is_told_that_another_one_has_its_traffic(ho
             assert "HTTPRoute checkout-rolloutplan takes its traffic" in host.store.owned_notes[git]
             host.plan("RolledBack")
             await host.until(lambda: OWN not in cluster.routes and git not in host.store.owned_notes, "handed back")
+
+    asyncio.run(course())
+
+
+def test_where_routes_are_lent_no_more_those_that_are_there_follow_git_and_plans_are_told_who_hands_back(
+    host: Host,
+) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.plan("Judging")
+        async with host.running() as cluster:
+            await host.until(lambda: OWN in cluster.routes, "made")
+        host.restart(lent=False)
+        host.plan(name="weights", changes={})
+        async with host.running():
+            await host.until(lambda: "set ownedRoutes.enabled in the chart again" in host.note, "told in the run")
+            assert "kubectl" not in host.note, "the run needs it"
+            git = host.store.owned_notes[NAMESPACE, RouteId("HTTPRoute", "checkout")]
+            assert "nobody hands that back" in git, "a plan that moves Git's weights"
+            host.git({"v1": 1, "v2": 0}, timeouts={"request": "1s"})
+            await host.until(lambda: "patch" in cluster.writes, "follows")
+            host.woken.clear()
+            host.plan("RolledBack")
+            by_hand = f"or run `kubectl -n {NAMESPACE} delete httproute {OWN}`"
+            await host.until(lambda: by_hand in host.note, "told after it")
+            assert KEY in host.woken
+            cluster.routes[OWN]["spec"]["rules"][0]["backendRefs"][1]["weight"] = 9
+            await host.until(lambda: f"give it the weights of {OWN}" in host.note, "what comes first")
+            assert cluster.writes == ["create", "patch"]
+            cluster.routes.pop(OWN)
+            await host.until(lambda: not host.store.owned_notes, "done by hand")
+
+    asyncio.run(course())
+
+
+def test_where_routes_were_never_lent_nothing_is_said_or_written(host: Host) -> None:
+    async def course() -> None:
+        host.cluster.refusals["list"] = [ApiError(403, "Forbidden", "may not list httproutes")] * 100
+        host.restart(lent=False)
+        host.git({"v1": 1, "v2": 0})
+        host.plan()
+        async with host.running() as cluster:
+            await asyncio.sleep(0.05)
+            assert not (cluster.writes or host.store.owned_notes), "the plan itself is Invalid: SwitchedOff"
+            assert len(cluster.refusals["list"]) == 99, "asked once"
 
     asyncio.run(course())
 

@@ -356,12 +356,16 @@ class PodRestarts(Part):
     restarts: int = Field(description="The restarts of the containers that its Deployment's template names.")
 
 
+ROUTES_OWNED = "RoutesOwned"
+"""False while an owned route is not as it must be, or has the traffic of a route that the plan moves."""
+
+
 class Condition(Part):
     """A Kubernetes condition."""
 
     type: str = Field(
         description="Ready, Reconciling, Stalled, WeightsVerified, RollbackCapacity, MetricsAvailable, "
-        "RequestsAccepted, QueryWarnings, RouteWarnings or UnjudgedChange."
+        "RequestsAccepted, QueryWarnings, RouteWarnings, RoutesOwned or UnjudgedChange."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="The reason, one word.")

@@ -62,6 +62,8 @@ from rolloutplan.engine.run.conditions import (
     last_measured_at,
     query_warnings,
     reported_change,
+    reported_notes,
+    route_notes,
     verdicts_only,
     with_conditions,
     with_shortage,
@@ -175,6 +177,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         or with_shortage(snapshot, status) != status
         or not is_publication_reported(snapshot)
         or reported_change(status) != unjudged_change(snapshot, status)
+        or reported_notes(status) != route_notes(snapshot)
         or not is_capacity_reported(snapshot)
     )
     if outdated and not snapshot.plan.deleting:

@@ -245,14 +245,13 @@ def _housekeeping(
     owned = OwnedRoutes(
         api,
         store,
+        lent=options.grants.owned_routes,
         leading=leading,
         wake=reconciler.schedule.soon,
         apply=reconciler.apply,
         namespaces=namespaces,
     )
-    may_own = options.grants.owned_routes
-    if may_own:
-        reconciler.seen = owned.seen
+    reconciler.seen = owned.seen
     reconciler.notifiers_changed = reconciler.notifications.changed = notifiers.changed
 
     def led() -> None:
@@ -262,7 +261,7 @@ def _housekeeping(
         owned.led()
 
     reconciler.led = led
-    return kinds.run(), pruning.run(), policies.run(), notifiers.run(), *((owned.run(),) if may_own else ())
+    return kinds.run(), pruning.run(), policies.run(), notifiers.run(), owned.run()
 
 
 def _elector(

@@ -5,6 +5,9 @@ traffic/owned.py says what to do then; loop/owned_plans.py what plans want of it
 A route whose plan is gone is kept until the one in Git divides the traffic in the same way: it is looked at every now
 and then.
 
+Where the installation lends no routes any more, those that are there follow Git, and their plans are told that nobody
+hands the traffic back.
+
 Required rights where plans may have routes made: create and delete on HTTPRoutes.
 """
 
@@ -35,6 +38,7 @@ from rolloutplan.traffic.owned import (
     NotOwnableError,
     Step,
     is_ours,
+    left_behind,
     next_step,
     source_name,
 )
@@ -76,6 +80,8 @@ class Kinds(Store, Protocol):
 class OwnedRoutes:
     """Keeps owned routes while `leading`. Call `led` at its begin, and `seen` with every object that has changed.
 
+    `lent`: whether the installation lets routes be made and deleted.
+
     An object without a name stands for all of its kind.
 
     `wake` has a plan looked at again. `apply` stores what the API server answered.
@@ -86,13 +92,14 @@ class OwnedRoutes:
         api: Client,
         store: Kinds,
         *,
+        lent: bool,
         leading: Callable[[], bool],
         wake: Callable[[str], None],
         apply: Callable[[str, str | None, dict[str, Any]], None],
         namespaces: Sequence[str] = (),
     ) -> None:
         self._api, self._store, self._leading, self._apply = api, store, leading, apply
-        self._plans = OwnedPlans(store, wake)
+        self._plans, self._lent = OwnedPlans(store, wake), lent
         self._namespaces = tuple(dict.fromkeys(namespaces)) or ("",)
         self._by_name: defaultdict[Name, set[Route]] = defaultdict(set)
         """The known routes by either name."""
@@ -164,6 +171,8 @@ class OwnedRoutes:
                     self._soon(route)
                     continue
                 note = str(error)
+                if error.status == HTTPStatus.FORBIDDEN:
+                    note = f"{note}; the chart gives this right with ownedRoutes.enabled"
             except Exception as error:
                 log.exception("an owned route could not be looked at; trying again", route=route)
                 note = f"the operator itself failed: {type(error).__name__}"
@@ -180,7 +189,8 @@ class OwnedRoutes:
                     if name := source_name(own):
                         self._look_at(Route(safe_get.text(own, "metadata", "namespace"), name))
         except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:  # no such route can be there
+            none_there = error.status == HTTPStatus.NOT_FOUND
+            if not none_there and (self._lent or error.status != HTTPStatus.FORBIDDEN):
                 log.warning("the routes that the operator owns could not be listed; trying again", error=str(error))
                 return False
         return True
@@ -190,9 +200,10 @@ class OwnedRoutes:
         source, own = await self._get(route.namespace, route.name), await self._get(route.namespace, route.own.name)
         wanted = self._plans.wanted(route)
         taken = own is not None and is_ours(own)
+        left = "" if self._lent else left_behind(source, own, wanted)
         try:
             step = next_step(source, own, wanted)
-            if step is not None:
+            if isinstance(step, Follow) or (step is not None and self._lent):
                 await self._do(route, step)
                 taken = not isinstance(step, HandBack)
                 if not taken and source and own:  # the watch may be behind: Git's route has the traffic from now on
@@ -201,10 +212,10 @@ class OwnedRoutes:
         except NotOwnableError as error:
             return str(error)
         finally:
-            self._plans.tell(route.namespace, route.written, _TAKEN.format(route.own) if taken else "")
+            self._plans.tell(route.namespace, route.written, (left or _TAKEN.format(route.own)) if taken else "")
         if taken and not self._plans.move(route):
             self._wait_with(route)
-        return ""
+        return left
 
     async def _do(self, route: Route, step: Step) -> None:
         """Write to an owned route. Raises ApiError."""

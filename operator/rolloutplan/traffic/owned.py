@@ -102,11 +102,36 @@ def next_step(source: Raw | None, own: Raw | None, wanted: Wanted) -> Step | Non
         if wanted.moving and added_text.read(safe_get.text(own, "metadata", "annotations", ADDED)):
             raise NotOwnableError("it has changed, which is taken over at the end of the stage that adds to the route")
         return Follow(_patch(source, own, moving=wanted.moving))
-    if not wanted.used and _divides_alike(source, own) and _taken(own) <= _taken(source):
+    if not wanted.used and _may_take_over(source, own):
         return HandBack(safe_get.text(own, "metadata", "resourceVersion"))
     if not wanted.moving and _git_weights(own) != _all_weights(source):
         return Follow(_patch(source, own, moving=False))
     return None
+
+
+def left_behind(source: Raw | None, own: Raw | None, wanted: Wanted) -> str:
+    """What becomes of an owned route where the installation lends none any more, and what mends it; empty: nothing.
+
+    It still follows the route in Git, and its weights are moved. But nobody may delete it.
+    """
+    if source is None or own is None or not is_ours(own) or safe_get.text(own, "metadata", "deletionTimestamp"):
+        return ""
+    namespace, name = safe_get.text(own, "metadata", "namespace"), safe_get.text(own, "metadata", "name")
+    words = (
+        f"the operator's {HTTP_ROUTE} {name} takes its traffic, and nobody hands that back, as the installation lends "
+        "no routes any more: have whoever runs the operator set ownedRoutes.enabled in the chart again (--owned-routes)"
+    )
+    if wanted.used:
+        return words
+    first = (
+        "" if _may_take_over(source, own) else f"give it the weights of {name}, wait until its gateway has them, and "
+    )
+    return f"{words}; or {first}run `kubectl -n {namespace} delete httproute {name}`"
+
+
+def _may_take_over(source: Raw, own: Raw) -> bool:
+    """Whether the route in Git divides the traffic as the owned one does, and the gateways have taken that."""
+    return _divides_alike(source, own) and _taken(own) <= _taken(source)
 
 
 def _check_ours(source: Raw, own: Raw) -> None:

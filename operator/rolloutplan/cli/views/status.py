@@ -28,7 +28,7 @@ from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views.evidence import Series, sparkline, with_evidence
 from rolloutplan.cli.views.why import read_plan, typed
-from rolloutplan.cli.views.words import duration, next_commands, phase_text, undo_commands, unreadable
+from rolloutplan.cli.views.words import duration, next_commands, of_owned_routes, phase_text, undo_commands, unreadable
 from rolloutplan.cluster.plans import view
 
 BAR: Final = 20
@@ -134,6 +134,8 @@ def _waiting(plan: Plan) -> Iterator[Text]:
         yield Text.assemble(_title("now"), line(plan.status.message))
     if plan.status.waiting_for:
         yield Text.assemble(_title("waits for"), line(plan.status.waiting_for))
+    if words := of_owned_routes(plan.status):
+        yield Text.assemble(_title("routes"), (words, "bold yellow"))
 
 
 def _onwards(plan: Plan, *, live: bool) -> Iterator[RenderableType]:

@@ -17,7 +17,15 @@ from rolloutplan.cli.options import Namespace, PlanName
 from rolloutplan.cli.output import CliError
 from rolloutplan.cli.screen import Output, screen, show_objects
 from rolloutplan.cli.session import Plan, session
-from rolloutplan.cli.views.words import KINDS, duration, next_commands, phase_text, undo_commands, unreadable
+from rolloutplan.cli.views.words import (
+    KINDS,
+    duration,
+    next_commands,
+    of_owned_routes,
+    phase_text,
+    undo_commands,
+    unreadable,
+)
 
 
 def why(plan: PlanName, namespace: Namespace = None, output: Output = "text") -> int:
@@ -84,6 +92,8 @@ def _onwards(plan: Plan) -> Iterator[RenderableType]:
         yield said("now", status.message)
     if status.waiting_for:
         yield said("waits for", status.waiting_for)
+    if words := of_owned_routes(status):
+        yield said("routes", words, "bold yellow")
     for each in next_commands(plan.raw):
         yield typed("go on", each)
     for title, each in undo_commands(plan.raw).items():

@@ -18,7 +18,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
 from rolloutplan.api.printable import line
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.status import RUNNING, Kind, Phase, Status
+from rolloutplan.api.status import ROUTES_OWNED, RUNNING, Kind, Phase, Status
 
 STYLES: Final = {
     Phase.SUCCEEDED: "bold green",
@@ -53,6 +53,12 @@ def unreadable(status: Status) -> str:
     """What of a status cannot be read, and so is missing in a view; "" where all can."""
     fields = ", ".join(map(to_camel, status.damaged))
     return f"cannot be read: {fields} (another version?)" if fields else ""
+
+
+def of_owned_routes(status: Status) -> str:
+    """What the operator says of the routes that it owns; "" where all of them are as they must be."""
+    condition = status.condition(ROUTES_OWNED)
+    return line(condition.message) if condition else ""
 
 
 def phase_text(raw: object) -> Text:

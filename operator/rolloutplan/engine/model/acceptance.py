@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rolloutplan.api.quantities import format_duration
-from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RouteWeights
 from rolloutplan.api.traffic import ACCEPTED_WITHIN
@@ -152,10 +151,6 @@ def route_warnings(snapshot: Snapshot, routes: Iterable[RouteId]) -> dict[str, s
             f"{', '.join(sticky)} has sessionPersistence: users stay on the side that answered first, also after a "
             f"rollback, until their session ends"
         )
-    written = {ref.id: ref.written for ref in spec.traffic.routes} if spec is not None else {}
-    notes = [(written.get(route, route), note) for route in routes if (note := snapshot.route_notes.get(route))]
-    if notes:
-        warnings[StatusReason.ROUTE_NOT_OWNED] = "; ".join(f"{route}: {note}" for route, note in notes)
     return warnings
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.printable import printable
 from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
-from rolloutplan.api.status import RUNNING, Condition, Phase, PredicateStatus, Status
+from rolloutplan.api.status import ROUTES_OWNED, RUNNING, Condition, Phase, PredicateStatus, Status
 from rolloutplan.engine.analysis.availability import missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.acceptance import route_warnings
@@ -112,6 +112,7 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
         *_capacity(snapshot, status),
         *_query_warnings(snapshot.warnings),
         *_route_warnings(snapshot),
+        *_route_notes(snapshot),
         *_refusal(snapshot, status),
         *_unjudged_change(snapshot, status),
     ]
@@ -173,6 +174,25 @@ def _route_warnings(snapshot: Snapshot) -> list[_ConditionSpec]:
     warnings = route_warnings(snapshot, (route.id for route in spec.traffic.routes)) if spec else {}
     message = "; ".join(warnings.values())
     return [_ConditionSpec(ROUTE_WARNINGS, "True", next(iter(warnings)), message[:1024])] if warnings else []
+
+
+def _route_notes(snapshot: Snapshot) -> list[_ConditionSpec]:
+    words = route_notes(snapshot)
+    return [_ConditionSpec(ROUTES_OWNED, "False", StatusReason.ROUTE_NOT_OWNED, words)] if words else []
+
+
+def route_notes(snapshot: Snapshot) -> str:
+    """What the operator has to say of the routes that it owns for a plan, or in place of those of the plan."""
+    spec = snapshot.plan.written
+    written = {ref.id: ref.written for ref in spec.traffic.routes} if spec is not None else {}
+    notes = sorted((str(written.get(route, route)), note) for route, note in snapshot.route_notes.items())
+    return printable("; ".join(f"{route}: {note}" for route, note in notes))[:1024]
+
+
+def reported_notes(status: Status) -> str:
+    """The same as the status has it."""
+    condition = status.condition(ROUTES_OWNED)
+    return condition.message if condition else ""
 
 
 def first_refusal(snapshot: Snapshot) -> Refusal | None:

@@ -104,10 +104,10 @@ def test_the_loop_says_it_in_the_status_and_goes_on_when_it_is_over(monkeypatch:
     async def scenario() -> None:
         async with running() as shop:
             monkeypatch.setattr(PlanRun, "advance", wrong)
-            shop.loop.requeue_all()
+            shop.loop.feed.wake_all()
             assert await shop.comes(lambda: "KeyError: 'instance'" in shop.status.message, 2), shop.status.message
             monkeypatch.setattr(PlanRun, "advance", right)
-            shop.loop.requeue_all()
+            shop.loop.feed.wake_all()
             assert await shop.comes(lambda: shop.status.condition("Stalled") is None, 2), shop.status.message
 
     asyncio.run(scenario())
@@ -232,11 +232,11 @@ def test_the_loop_counts_it_and_goes_on_when_not_even_the_facts_can_be_read(monk
             right = Store.source
             assert shop.loop.failing() == 0
             monkeypatch.setattr(Store, "source", wrong)
-            shop.loop.requeue_all()
+            shop.loop.feed.wake_all()
             assert await shop.comes(lambda: "ValueError: no facts" in shop.status.message, 2), shop.status.message
             assert shop.loop.failing() == 1
             monkeypatch.setattr(Store, "source", right)
-            shop.loop.requeue_all()
+            shop.loop.feed.wake_all()
             assert await shop.comes(lambda: shop.status.condition("Stalled") is None, 2), shop.status.message
             assert shop.loop.failing() == 0
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import jsonpatch
@@ -24,9 +25,10 @@ from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.cluster.endpoints import SERVICE_LABEL
 from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.queries import NumberQuery
-from rolloutplan.loop.limiter import Places, Priority
+from rolloutplan.loop.limiter import Places, Priority, RequestLimiter
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import place_of
+from rolloutplan.loop.sinks import Sinks
 from rolloutplan.loop.store import Store
 from rolloutplan.metrics.pool import Sources
 from rolloutplan.stats.verdict import Answer
@@ -168,7 +170,17 @@ def serve(reconciler: Reconciler) -> None:
         }
         for name in ("v1", "v2")
     ]
-    reconciler.endpoints_listed(None, [("ns", "v1"), ("ns", "v2")], slices)
+    reconciler.feed.endpoints_listed(None, [("ns", "v1"), ("ns", "v2")], slices)
+
+
+def loop_over(
+    server: object, sources: object, store: Store | None = None, limiter: RequestLimiter | None = None
+) -> Reconciler:
+    """The loop over an API server and metric sources in memory."""
+    client, metrics = partial((limiter or RequestLimiter()).client, cast("Api", server)), Metrics()
+    store = store or Store(HOSTS)
+    sinks = Sinks(client, store.notifiers, metrics, instance="test")
+    return Reconciler(client, store, cast("Sources", sources), metrics, sinks)
 
 
 @dataclass
@@ -176,6 +188,7 @@ class Shop(FakeProvider):
     """A plan on two routes, its metric source, and the loop that runs it."""
 
     server: Server = field(default_factory=Server)
+    limiter: RequestLimiter = field(default_factory=RequestLimiter)
     loop: Reconciler = field(init=False)
     errors: float = 0.0
     proved: bool = False
@@ -231,24 +244,22 @@ async def opened(
 ) -> AsyncIterator[Shop]:
     """The loop, and the plan applied; or the loop of the next leader, where the API server has them from before."""
     shop = make(server or Server())
-    reconciler = Reconciler(
-        cast("Api", shop.server), Store(HOSTS, grants=EVERYTHING), cast("Sources", shop), Metrics(), instance="test"
-    )
+    reconciler = loop_over(shop.server, shop, Store(HOSTS, grants=EVERYTHING), shop.limiter)
     shop.loop = reconciler
     reconciler.lead(epoch=1 if PLAN_PATH not in shop.server.objects else 2)
     for name, path in ROUTES.items():
         raw = shop.server.objects.get(path) or http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)
-        reconciler.apply("httproutes.gateway.networking.k8s.io", "ADDED", shop.server.keep(path, raw))
+        reconciler.feed.apply("httproutes.gateway.networking.k8s.io", "ADDED", shop.server.keep(path, raw))
     for name in ("v1", "v2"):
-        reconciler.apply("deployments.apps", "ADDED", shop.server.keep(name, deployment(name)))
+        reconciler.feed.apply("deployments.apps", "ADDED", shop.server.keep(name, deployment(name)))
         shop.server.keep(paths.service("ns", name), service(name))
     serve(reconciler)
     source = {
         "metadata": {"namespace": "ns", "name": "default"},
         "spec": {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"},
     }
-    reconciler.apply("metricsources.rolloutplan.dev", "ADDED", shop.server.keep("source", source))
+    reconciler.feed.apply("metricsources.rolloutplan.dev", "ADDED", shop.server.keep("source", source))
     plan = {
         "metadata": {
             "namespace": "ns",
@@ -260,7 +271,7 @@ async def opened(
         "spec": spec,
     }
     plan = shop.server.objects.get(PLAN_PATH, plan)
-    reconciler.apply("rolloutplans.rolloutplan.dev", "ADDED", shop.server.keep(PLAN_PATH, plan))
+    reconciler.feed.apply("rolloutplans.rolloutplan.dev", "ADDED", shop.server.keep(PLAN_PATH, plan))
     turning = asyncio.create_task(reconciler.schedule.run())
     try:
         yield shop
@@ -338,7 +349,7 @@ def test_a_new_leader_goes_back_though_other_requests_hang_in_all_places_that_ar
             server = before.server
         async with opened(SPEC, server) as shop, AsyncExitStack() as hanging:
             for _ in range(Places().shared):
-                await hanging.enter_async_context(shop.loop._limiter.place(Priority.RECORDS))
+                await hanging.enter_async_context(shop.limiter.place(Priority.RECORDS))
             shop.errors = 0.5
             assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4), shop.server.log[-5:]
 
@@ -358,7 +369,7 @@ def test_a_sink_that_hangs_holds_up_no_other(hanging: Priority, places: int, wri
     async def story() -> None:
         async with opened(SPEC) as shop, AsyncExitStack() as stack:
             for _ in range(places):
-                await stack.enter_async_context(shop.loop._limiter.place(hanging))
+                await stack.enter_async_context(shop.limiter.place(hanging))
             assert await shop.comes(lambda: any(each.startswith(written) for each in shop.server.objects), 3)
 
     asyncio.run(story())

@@ -18,9 +18,9 @@ from rolloutplan.api.spec import read_plan_spec
 from rolloutplan.api.status import Phase, read_status
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.plan_view import Readable, Unreadable
-from rolloutplan.loop import budget, reconcile
+from rolloutplan.loop import budget, feed
 from rolloutplan.loop.budget import MAX_BYTES, MAX_PLANS, MAX_TOTAL, Budget, Entry, Limits, _Namespace
-from rolloutplan.loop.reconcile import Reconciler
+from rolloutplan.loop.feed import Feed
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.loop.stored_plan import keeps
@@ -31,7 +31,7 @@ from tests.refusals import PLAN, changed
 from tests.world import START
 
 if TYPE_CHECKING:
-    from rolloutplan.cluster.client import Api
+    from rolloutplan.cluster.client import ResourceClient
     from rolloutplan.metrics.pool import Sources
 
 Raw = dict[str, Any]
@@ -297,13 +297,14 @@ class Listing:
 def test_the_loop_reads_what_a_plan_names_with_no_right_but_to_list(
     failures: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "FETCHED_AGAIN", 0.01)
+    monkeypatch.setattr(feed, "FETCHED_AGAIN", 0.01)
     server = Server()
-    api = Listing(server, failures)
+    api, woken = Listing(server, failures), set[str]()
 
     async def run() -> None:
-        reconciler = Reconciler(cast("Api", api), server.store, cast("Sources", None), Metrics(), instance="test")
-        server.store.fetch = reconciler.fetch
+        client = cast("ResourceClient", api)
+        fed = Feed(server.store, cast("Sources", None), Metrics(), lambda _: client, wake=woken.add)
+        server.store.fetch = fed.fetch
         server.put(ROUTES, "checkout", spec=route("v1", "v2"))
         server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
         server.put(PLANS, "a", spec=plan())
@@ -314,9 +315,10 @@ def test_the_loop_reads_what_a_plan_names_with_no_right_but_to_list(
             if not server.store.awaits("shop/a") and len(api.asked) >= 2 + failures:
                 break
         await asyncio.sleep(0.05)
-        await reconciler.close()
+        await fed.close()
 
     asyncio.run(run())
+    assert woken == {"shop/a"}
     assert not server.store.awaits("shop/a")
     assert [route.name for _, route in server.store.routes] == ["checkout"]
     assert not server.store.version((DEPLOYMENTS, "shop", "v1"))

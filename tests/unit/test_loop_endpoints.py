@@ -181,7 +181,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 async def lived(cluster: Cluster, *steps: tuple[Callable[[EndpointWatch], object], int]) -> list[str]:
     """Do each step, and wait for so many requests in all; then nothing more may be asked."""
-    watch = EndpointWatch(cluster, cluster)
+    watch = EndpointWatch(cluster, cluster, cluster)
     running = asyncio.create_task(watch.run())
     for step, requests in steps:
         step(watch)

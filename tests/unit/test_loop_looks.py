@@ -46,7 +46,7 @@ def grow_old(shop: Shop) -> None:
     """Have the last look be of two minutes ago."""
     raw = shop.server.objects[PLAN_PATH]
     raw = {**raw, "status": {**raw["status"], **look_patch(now() - timedelta(minutes=2))}}
-    shop.loop.apply("rolloutplans.rolloutplan.dev", "MODIFIED", shop.server.keep(PLAN_PATH, raw))
+    shop.loop.feed.apply("rolloutplans.rolloutplan.dev", "MODIFIED", shop.server.keep(PLAN_PATH, raw))
 
 
 def is_recent(shop: Shop) -> bool:
@@ -110,7 +110,7 @@ def test_the_oldest_look_is_known_where_a_replica_leads() -> None:
             nobody_looked = shop.loop.oldest_look()
             assert nobody_looked is not None
             assert nobody_looked > 200
-            shop.loop.remove("rolloutplans.rolloutplan.dev", "ns", "plan")
+            shop.loop.feed.remove("rolloutplans.rolloutplan.dev", "ns", "plan")
             assert shop.loop.oldest_look() == 0, "there is no run"
             shop.loop.follow()
             assert shop.loop.oldest_look() is None

@@ -26,8 +26,8 @@ def notifier(url: str, **spec: Any) -> dict[str, Any]:
 def tell(shop: Shop, raw: dict[str, Any]) -> None:
     """Make a notifier known to the operator, as a watch does."""
     shop.loop.store.notifiers.hosts = HERE
-    shop.loop.notifications.access = Access(HERE)
-    shop.loop.apply(NOTIFIERS, "ADDED", raw)
+    shop.loop.sinks.notifications.access = Access(HERE)
+    shop.loop.feed.apply(NOTIFIERS, "ADDED", raw)
 
 
 async def roll_back(shop: Shop) -> None:
@@ -56,7 +56,7 @@ def test_a_webhook_gets_each_decision_of_a_rollback_in_order_and_a_new_leader_se
         before = len(receiver.got)
         async with opened(SPEC, shop.server) as again:
             tell(again, notifier(receiver.url))
-            again.loop.requeue_all()
+            again.loop.feed.wake_all()
             await asyncio.sleep(0.3)
         assert len(receiver.got) == before == len(seqs(shop))
 

@@ -24,7 +24,7 @@ from rolloutplan.engine.model import snapshot
 from rolloutplan.engine.model.effects import Effects
 from rolloutplan.engine.model.queries import CountQuery, Series
 from rolloutplan.engine.model.snapshot import Facts
-from rolloutplan.loop import reconcile
+from rolloutplan.loop import reconcile, stagger
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS
 from tests.refusals import changed
 from tests.situations import assumption
@@ -63,13 +63,13 @@ class CountedRun(plan_run.PlanRun):
 
 
 def new_side_gone(shop: Shop) -> None:
-    shop.loop.remove(DEPLOYMENTS, "ns", "v2")
+    shop.loop.feed.remove(DEPLOYMENTS, "ns", "v2")
 
 
 def unreadable(shop: Shop) -> None:
     raw = shop.server.objects[PLAN_PATH]
     raw["spec"]["guards"][0]["is"] = "about 5"
-    shop.loop.apply(PLANS, "MODIFIED", shop.server.keep(PLAN_PATH, raw))
+    shop.loop.feed.apply(PLANS, "MODIFIED", shop.server.keep(PLAN_PATH, raw))
 
 
 def pods_not_listed(shop: Shop) -> None:
@@ -94,7 +94,9 @@ def test_a_leader_sleeps_while_there_is_nothing_that_it_could_do(
             what(shop)
             await asyncio.sleep(0.3)
             CountedRun.looks = 0
-            shop.loop.apply(HTTPROUTES, "MODIFIED", shop.server.keep(ROUTES["a"], shop.server.objects[ROUTES["a"]]))
+            shop.loop.feed.apply(
+                HTTPROUTES, "MODIFIED", shop.server.keep(ROUTES["a"], shop.server.objects[ROUTES["a"]])
+            )
             await asyncio.sleep(0.5)
             assert CountedRun.looks < 20, "it is looked at without a pause"
             assert await shop.comes(lambda: CountedRun.looks > 0, 10), "it is not looked at"
@@ -147,7 +149,9 @@ def test_a_move_to_safety_between_the_record_of_a_step_and_the_step_stays(*, wat
     async def story() -> None:
         server = Edited({"v1": 100, "v2": 0}, "50%", {"v1": 100, "v2": 0})
         async with opened(QUICK, server) as shop:
-            server.watched = (lambda raw: shop.loop.apply(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
+            server.watched = (
+                (lambda raw: shop.loop.feed.apply(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
+            )
             assert await shop.comes(lambda: shop.status.phase is Phase.HELD, 6), shop.status.message
             assert server.edited
             assert shop.status.held_for == "Conflict"
@@ -162,7 +166,9 @@ def test_the_weight_of_a_foreign_backend_that_is_written_before_a_step_is_taken_
     async def story() -> None:
         server = Edited({"v1": 100, "v2": 0, "mirror": 10}, "5%", {"mirror": 0})
         async with opened(QUICK, server) as shop:
-            server.watched = (lambda raw: shop.loop.apply(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
+            server.watched = (
+                (lambda raw: shop.loop.feed.apply(HTTPROUTES, "MODIFIED", raw)) if watched else lambda _: None
+            )
             assert await shop.comes(lambda: server.edited, 3), shop.status.message
             assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3), shop.status.message
             assert shop.weights() == {"a": [95, 5, 0], "b": [95, 5, 0]}
@@ -225,7 +231,7 @@ def short_of_pods(shop: Shop) -> None:
     """The pods of the new side do not become ready."""
     raw = deployment("v2")
     raw["status"] |= {"readyReplicas": 0}
-    shop.loop.apply(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", raw))
+    shop.loop.feed.apply(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", raw))
 
 
 LATE = changed(SPEC, {"availability.readyWithin": "2s"})
@@ -254,7 +260,7 @@ def test_a_run_whose_new_side_may_no_longer_be_looked_at_ends_in_time(*, stands:
             shop.server.refuses = lambda method, path: forbidden if "/services" in path else None
             if stands:
                 await asyncio.sleep(2.1)
-                shop.loop.apply(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", deployment("v2")))
+                shop.loop.feed.apply(DEPLOYMENTS, "MODIFIED", shop.server.keep("v2", deployment("v2")))
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 8), shop.status.message
             assert "services is forbidden" in shop.status.message
 
@@ -417,7 +423,7 @@ WORSE = {
 
 
 def test_a_plan_that_counts_waits_for_no_plan_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile, "COUNTED_A_SECOND", 1)
+    monkeypatch.setattr(stagger, "COUNTED_A_SECOND", 1)
 
     async def story() -> None:
         async with opened(changed(SPEC, {"guards": [WORSE]}), make=Counted) as shop:

@@ -5,24 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api
 from rolloutplan.engine.rules import expand
 from rolloutplan.loop.limiter import Places
-from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import place_of
-from rolloutplan.loop.store import Store
-from rolloutplan.metrics.pool import Sources
-from rolloutplan.telemetry.metrics import Metrics
 from rolloutplan.traffic import ROUTE_KINDS
-from tests.provider import HOSTS
 from tests.refusals import changed
-from tests.unit.test_loop_back import SPEC, Server, Shop, accept, deployment, serve, service
+from tests.unit.test_loop_back import SPEC, Server, Shop, accept, deployment, loop_over, serve, service
 from tests.world import http_route
 
 HTTPROUTES = place_of(ROUTE_KINDS["HTTPRoute"])
@@ -55,25 +49,23 @@ class CountingServer(Server):
 
 async def started(server: Server, plans: int, within: float) -> int:
     """How many of so many plans, each with a route of its own, have moved their first weight in time."""
-    reconciler = Reconciler(
-        cast("Api", server), Store(HOSTS), cast("Sources", Shop(server)), Metrics(), instance="test"
-    )
+    reconciler = loop_over(server, Shop(server))
     reconciler.lead(epoch=1)
     source = {"metadata": {"namespace": "ns", "name": "default"}, "spec": {"prometheus": {"url": "http://nowhere"}}}
-    reconciler.apply("metricsources.rolloutplan.dev", "ADDED", server.keep("source", source))
+    reconciler.feed.apply("metricsources.rolloutplan.dev", "ADDED", server.keep("source", source))
     for name in ("v1", "v2"):
-        reconciler.apply("deployments.apps", "ADDED", server.keep(name, deployment(name)))
+        reconciler.feed.apply("deployments.apps", "ADDED", server.keep(name, deployment(name)))
         server.keep(paths.service("ns", name), service(name))
     serve(reconciler)
     for name in (f"p{i}" for i in range(plans)):
         route = http_route(name, [{"v1": 100, "v2": 0}])
         accept(route)
-        reconciler.apply(HTTPROUTES.resource, "ADDED", server.keep(paths.path(HTTPROUTES, "ns", name), route))
+        reconciler.feed.apply(HTTPROUTES.resource, "ADDED", server.keep(paths.path(HTTPROUTES, "ns", name), route))
         meta = {"namespace": "ns", "name": name, "uid": name, "generation": 1}
         meta |= {"creationTimestamp": "2026-03-01T09:00:00Z"}
         spec = changed(SPEC, {"traffic.routes": [{"kind": "HTTPRoute", "name": name}]})
         raw = server.keep(paths.plan("ns", name), {"metadata": meta, "spec": spec})
-        reconciler.apply("rolloutplans.rolloutplan.dev", "ADDED", raw)
+        reconciler.feed.apply("rolloutplans.rolloutplan.dev", "ADDED", raw)
 
     def current_task() -> int:
         phases = reconciler.store.phases()

@@ -31,9 +31,9 @@ def notice(shop: Shop) -> None:
     server = shop.server
     for kind, places in KINDS.items():
         for path in places:
-            shop.loop.apply(kind, None, copy.deepcopy(server.objects[path]))
+            shop.loop.feed.apply(kind, None, copy.deepcopy(server.objects[path]))
         names = frozenset(("ns", path.rsplit("/", 1)[-1]) for path in places)
-        shop.loop.listed(Listing(kind, None, names, str(server._version), is_new_history=True))
+        shop.loop.feed.listed(Listing(kind, None, names, str(server._version), is_new_history=True))
 
 
 async def moved_on(shop: Shop) -> Restorable:
@@ -73,7 +73,7 @@ def test_before_it_is_noticed_nothing_is_asked_in_a_hot_loop() -> None:
             server.backup()
             for _ in range(30):
                 server.keep(PLAN_PATH, server.objects[PLAN_PATH])
-            shop.loop.apply("rolloutplans.rolloutplan.dev", "MODIFIED", copy.deepcopy(server.objects[PLAN_PATH]))
+            shop.loop.feed.apply("rolloutplans.rolloutplan.dev", "MODIFIED", copy.deepcopy(server.objects[PLAN_PATH]))
             server.restore()
             server.log.clear()
             shop.errors = 0.5

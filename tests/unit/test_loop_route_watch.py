@@ -86,14 +86,24 @@ class Server:
             self.streams.remove(entry)
 
 
+class Served:
+    """As `RouteKinds`: in which version a resource is served."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+
+    def serve(self, resource: str, version: str) -> None:
+        self.versions[resource] = version
+
+
 class Host:
     """What the loop would have, and what it was told."""
 
     def __init__(self) -> None:
         self.wanted: dict[str, Kind] = {}
-        self.served: dict[str, str] = {}
+        self.kinds = Served()
         self.have: set[tuple[str, str]] = set()
-        self.kinds: set[str] = set()
+        self.called: set[str] = set()
         self.listings: list[Listing] = []
         self.troubles: dict[str, Trouble] = {}
         self.unwanted: list[str] = []
@@ -101,13 +111,10 @@ class Host:
     def routes_wanted(self) -> Mapping[str, Kind]:
         return self.wanted
 
-    def routes_served(self, place: Kind) -> None:
-        self.served[place.resource] = place.version
-
     def apply(self, kind: str, event: str | None, raw: Raw) -> None:
         if raw["metadata"]["name"] == "poison":
             raise ValueError("poison")
-        self.kinds.add(raw.get("kind", ""))
+        self.called.add(raw.get("kind", ""))
         (self.have.discard if event == "DELETED" else self.have.add)((kind, raw["metadata"]["name"]))
 
     def listed(self, listing: Listing) -> None:
@@ -134,7 +141,7 @@ def tell(story: Story, *, wanted: tuple[Kind, ...] = (ROUTES,), namespaces: tupl
         server, host = Server(), Host()
         server.put(ROUTES.group, "a")
         host.wanted = {kind.resource: kind for kind in wanted}
-        watch = RouteWatch(server, host, namespaces=namespaces)
+        watch = RouteWatch(server, host, host, namespaces=namespaces)
         running = asyncio.create_task(watch.run())
         try:
             await story(server, host, watch)
@@ -169,7 +176,7 @@ def test_a_resource_is_followed_from_the_first_plan_that_names_it_to_the_last() 
         watch.changed()
         await until(lambda: server.streams)
         assert host.have == {(ROUTES.resource, "a")}
-        assert host.kinds == {"Route"}, "an item of a list has no kind of its own"
+        assert host.called == {"Route"}, "an item of a list has no kind of its own"
         server.put(ROUTES.group, "b")
         await until(lambda: (ROUTES.resource, "b") in host.have)
         host.wanted = {}
@@ -214,11 +221,11 @@ def test_long_lists_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_first_version_that_is_served_is_read() -> None:
     async def story(server: Server, host: Host, watch: RouteWatch) -> None:
-        await until(lambda: host.served == {ROUTES.resource: "v1"})
+        await until(lambda: host.kinds.versions == {ROUTES.resource: "v1"})
         await until(lambda: server.streams)
         server.served[ROUTES.group] = ("v1beta1",)
         server.tell(ROUTES.group, ApiError(404, "NotFound"))
-        await until(lambda: host.served == {ROUTES.resource: "v1beta1"})
+        await until(lambda: host.kinds.versions == {ROUTES.resource: "v1beta1"})
         await until(lambda: server.streams)
         assert host.have == {(ROUTES.resource, "a")}
         assert all(listing.names for listing in host.listings), "at no time was a route taken for gone"

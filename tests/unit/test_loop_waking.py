@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from rolloutplan.api.status import Phase
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import Api
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import place_of
-from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES, Store
+from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, SOURCES
 from rolloutplan.loop.versions import Listing
-from rolloutplan.metrics.pool import Key, Sources
-from rolloutplan.telemetry.metrics import Metrics
+from rolloutplan.metrics.pool import Key
 from rolloutplan.traffic import ROUTE_KINDS
-from tests.provider import HOSTS
-from tests.unit.test_loop_back import ROUTES, SPEC, Raw, Server, Shop, accept, deployment, serve, service
+from tests.unit.test_loop_back import ROUTES, SPEC, Raw, Server, Shop, accept, deployment, loop_over, serve, service
 from tests.world import http_route
 
 ELDER, YOUNGER = (paths.plan("ns", name) for name in ("elder", "younger"))
@@ -35,16 +32,16 @@ def fill(reconciler: Reconciler, server: Server) -> None:
     for name, path in ROUTES.items():
         raw = http_route(name, [{"v1": 100, "v2": 0}])
         accept(raw)
-        reconciler.apply(place_of(ROUTE_KINDS["HTTPRoute"]).resource, "ADDED", server.keep(path, raw))
+        reconciler.feed.apply(place_of(ROUTE_KINDS["HTTPRoute"]).resource, "ADDED", server.keep(path, raw))
     for name in ("v1", "v2"):
-        reconciler.apply(DEPLOYMENTS, "ADDED", server.keep(name, deployment(name)))
+        reconciler.feed.apply(DEPLOYMENTS, "ADDED", server.keep(name, deployment(name)))
         server.keep(paths.service("ns", name), service(name))
     serve(reconciler)
     source: Raw = {"metadata": {"namespace": "ns", "name": "default"}}
     source["spec"] = {"prometheus": {"url": "http://nowhere"}, "scrapeInterval": "1s"}
-    reconciler.apply(SOURCES, "ADDED", server.keep("source", source))
-    reconciler.apply(PLANS, "ADDED", server.keep(ELDER, plan("elder", 8)))
-    reconciler.apply(PLANS, "ADDED", server.keep(YOUNGER, plan("younger", 9)))
+    reconciler.feed.apply(SOURCES, "ADDED", server.keep("source", source))
+    reconciler.feed.apply(PLANS, "ADDED", server.keep(ELDER, plan("elder", 8)))
+    reconciler.feed.apply(PLANS, "ADDED", server.keep(YOUNGER, plan("younger", 9)))
 
 
 class Deleting(Server):
@@ -70,11 +67,9 @@ def test_a_plan_starts_when_the_one_that_it_waits_for_is_deleted(first: str) -> 
 
     async def story() -> None:
         server = Deleting()
-        reconciler = Reconciler(
-            cast("Api", server), Store(HOSTS), cast("Sources", Shop(server)), Metrics(), instance="test"
-        )
+        reconciler = loop_over(server, Shop(server))
         if first.startswith("the event"):
-            server.gone = lambda raw: reconciler.apply(PLANS, "DELETED", raw)
+            server.gone = lambda raw: reconciler.feed.apply(PLANS, "DELETED", raw)
         reconciler.lead(epoch=1)
         fill(reconciler, server)
         turning = asyncio.create_task(reconciler.schedule.run())
@@ -103,9 +98,9 @@ class Kept:
 def test_a_source_is_closed_that_is_not_in_a_complete_list() -> None:
     """It went while the stream was down, and no event will ever say so."""
     sources = Kept()
-    reconciler = Reconciler(cast("Api", Server()), Store(HOSTS), cast("Sources", sources), Metrics(), instance="test")
+    reconciler = loop_over(Server(), sources)
     for kind, name in ((SOURCES, "a"), (SOURCES, "b"), (CLUSTER_SOURCES, "c")):
         meta = {"name": name, "resourceVersion": "5"} | ({"namespace": "ns"} if kind == SOURCES else {})
-        reconciler.apply(kind, None, {"metadata": meta, "spec": {"prometheus": {"url": "http://nowhere"}}})
-    reconciler.listed(Listing(SOURCES, None, frozenset({("ns", "b")}), "9"))
+        reconciler.feed.apply(kind, None, {"metadata": meta, "spec": {"prometheus": {"url": "http://nowhere"}}})
+    reconciler.feed.listed(Listing(SOURCES, None, frozenset({("ns", "b")}), "9"))
     assert sources.keys == {Key(SOURCES, "ns", "b"), Key(CLUSTER_SOURCES, "", "c")}

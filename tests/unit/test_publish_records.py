@@ -209,7 +209,8 @@ def test_the_outcome_stands_in_a_label_and_the_end_of_a_run_is_told() -> None:
     ended: list[tuple[str, str]] = []
     world = World().until(P.SUCCEEDED)
     shelf = Shelf()
-    sink = RecordSink(shelf, ended=lambda namespace, plan: ended.append((namespace, plan)))
+    sink = RecordSink(shelf)
+    sink.ended = lambda namespace, plan: ended.append((namespace, plan))
     for each in told(world):
         publish(sink, world, each)
     (raw,) = shelf.objects.values()

@@ -2,7 +2,7 @@
 
 For each namespace of the operator, or for all together, there is one list and one stream, with a label selector that
 names the Services. kopf (loop/watch.py) cannot select by labels. When a plan names another Service, both start again.
-What arrives goes to loop/reconcile.py.
+What arrives goes to loop/feed.py.
 
 Required rights: list and watch on endpointslices.
 """
@@ -52,11 +52,15 @@ class StreamClient(Protocol):
     ) -> AsyncGenerator[dict[str, Any]]: ...
 
 
-class Sink(Protocol):
-    """Takes what was found out (loop/reconcile.py)."""
+class Plans(Protocol):
+    """What is needed of the store (loop/store.py)."""
 
     def services(self, namespace: str | None) -> frozenset[Service]:
         """The Services that plans name, in a namespace or everywhere."""
+
+
+class Sink(Protocol):
+    """Takes what was found out (loop/feed.py)."""
 
     def endpoints_listed(
         self, namespace: str | None, services: Iterable[Service], items: Iterable[Mapping[str, Any]]
@@ -79,8 +83,8 @@ class _Following(NamedTuple):
 class EndpointWatch:
     """Follows the Services of plans, everywhere or in `namespaces`. Call `changed` when plans name other Services."""
 
-    def __init__(self, api: StreamClient, sink: Sink, *, namespaces: Sequence[str] = ()) -> None:
-        self._api, self._sink, self._history = api, sink, 0
+    def __init__(self, api: StreamClient, plans: Plans, sink: Sink, *, namespaces: Sequence[str] = ()) -> None:
+        self._api, self._plans, self._sink, self._history = api, plans, sink, 0
         self._scopes: dict[str | None, asyncio.Event] = {
             namespace: asyncio.Event() for namespace in dict.fromkeys(namespaces or (None,))
         }
@@ -103,7 +107,7 @@ class EndpointWatch:
         following: _Following | None = None
         heard, delays = time.monotonic(), _backoffs()
         while True:
-            wanted = self._sink.services(namespace)
+            wanted = self._plans.services(namespace)
             if not wanted:
                 following = None
                 self._sink.endpoints_listed(namespace, (), ())
@@ -157,7 +161,7 @@ class EndpointWatch:
                 if streaming.done():
                     return await streaming
                 again.clear()
-                if not self._covers(following, self._sink.services(namespace)):
+                if not self._covers(following, self._plans.services(namespace)):
                     await asyncio.sleep(GATHERED_FOR)
                     return following
         finally:

@@ -64,7 +64,7 @@ from rolloutplan.engine.model.snapshot import (
     Snapshot,
 )
 from rolloutplan.loop import preflight, users
-from rolloutplan.loop.limiter import Priority
+from rolloutplan.loop.limiter import Clients, Priority
 from rolloutplan.loop.rights import Rights
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.metrics.base import Provider
@@ -81,7 +81,6 @@ ROLLBACK_WITHIN: Final = 2.0
 _OBJECT_NOT_FOUND: Final = "NotFound"
 """The reason of a 404 about an object. That of a resource that is not served, as while its CRD changes, has none."""
 
-Clients = Callable[[Priority], ResourceClient]
 ApplyObject = Callable[[str, str | None, dict[str, Any]], None]
 RemoveObject = Callable[[str, str, str], None]
 

@@ -9,7 +9,7 @@ held for one request only, so no holder of a place waits for another place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -37,6 +37,10 @@ class Priority(IntEnum):
     """The records of runs, with their own places too: a large record that hangs holds up no Event."""
     OBJECT_EVENTS = 7
     """Short Events on routes and Deployments: there are more of them, and those on plans do not wait for them."""
+
+
+Clients = Callable[[Priority], ResourceClient]
+"""Returns the client for a priority. Each of its requests waits for its turn."""
 
 
 @dataclass(frozen=True, slots=True)

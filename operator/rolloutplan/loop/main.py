@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from rolloutplan.cluster.serving import Serving
 from rolloutplan.loop.definitions import Compare, Definitions
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.kind_status import KindStatus
-from rolloutplan.loop.limiter import Priority
+from rolloutplan.loop.limiter import Clients, Priority, RequestLimiter
 from rolloutplan.loop.notifier_status import NotifierStatuses
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.owned_routes import OwnedRoutes
@@ -35,6 +36,7 @@ from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.record_pruning import RecordPruning
 from rolloutplan.loop.releases import Releases
 from rolloutplan.loop.route_watch import RouteWatch
+from rolloutplan.loop.sinks import Sinks
 from rolloutplan.loop.store import Store
 from rolloutplan.loop.versions import History, Listing
 from rolloutplan.loop.watch import Watch
@@ -97,25 +99,26 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     closing.callback(metrics.close)
     api = await closing.enter_async_context(_api(metrics))
     lease_api = await closing.enter_async_context(_api(metrics, LEASE_TIMEOUT))
-    reconciler = await _reconciler(api, metrics, options, closing)
+    client: Clients = partial(RequestLimiter().client, api)
+    reconciler = await _reconciler(client, metrics, options, closing)
     store = reconciler.store
     metrics.set_plan_counter(store.phases, reconciler.failing, reconciler.oldest_look, store.owners)
-    metrics.set_budget(reconciler.store.budget.totals)
+    metrics.set_budget(store.budget.totals)
     synced, ready = asyncio.Event(), asyncio.Event()
 
     def may_lead() -> None:
         (ready.set if synced.is_set() and not serving.elsewhere else ready.clear)()
 
     def listed(listing: Listing) -> None:
-        reconciler.listed(listing)
+        reconciler.feed.listed(listing)
         if watch.synced() and not synced.is_set():
-            reconciler.store.loaded()
+            store.loaded()
             synced.set()
             may_lead()
 
     streams = await closing.enter_async_context(_api(metrics, connections=NO_LIMIT))
     endpoint_watch, route_watch = _follow(streams, reconciler, options.namespaces)
-    watch = Watch(WATCHED, apply=reconciler.apply, listed=listed, namespaces=options.namespaces)
+    watch = Watch(WATCHED, apply=reconciler.feed.apply, listed=listed, namespaces=options.namespaces)
 
     def fit(lack: str) -> None:
         store.crds_lack = lack
@@ -153,14 +156,14 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     closing.push_async_callback(reconciler.close)
     running = (
         reconciler.schedule.run(), elector.run(), endpoint_watch.run(), route_watch.run(), definitions.run(),
-        serving.run(), *_housekeeping(api, reconciler, elector, options, metrics),
+        serving.run(), *_housekeeping(api, client, reconciler, elector, options, metrics),
     )  # fmt: skip
     turning = tuple(map(asyncio.create_task, running))
     closing.push_async_callback(_end, *turning)
     return turning
 
 
-async def _reconciler(api: Api, metrics: Metrics, options: Options, closing: AsyncExitStack) -> Reconciler:
+async def _reconciler(client: Clients, metrics: Metrics, options: Options, closing: AsyncExitStack) -> Reconciler:
     """The host of all runs, with what it asks and what it tells."""
     api_hosts = await _api_hosts()
     asks = Access(options.source_hosts, api_hosts, options.credentials)
@@ -175,16 +178,15 @@ async def _reconciler(api: Api, metrics: Metrics, options: Options, closing: Asy
         authenticated_commands=options.authenticated_commands,
         loading=True,
     )
-    notifications = Notifications(tells, metrics.count_notification)
-    return Reconciler(
-        api,
-        store,
-        sources,
+    sinks = Sinks(
+        client,
+        store.notifiers,
         metrics,
         instance=options.identity,
-        notifications=notifications,
+        notifications=Notifications(tells, metrics.count_notification),
         send_spans=_span_sender(metrics, options, closing),
     )
+    return Reconciler(client, store, sources, metrics, sinks)
 
 
 def _span_sender(metrics: Metrics, options: Options, closing: AsyncExitStack) -> Send | None:
@@ -201,19 +203,19 @@ def _span_sender(metrics: Metrics, options: Options, closing: AsyncExitStack) ->
 def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> tuple[EndpointWatch, RouteWatch]:
     """The watches of what plans name, and of nothing else."""
     store = reconciler.store
-    endpoint_watch = EndpointWatch(streams, reconciler, namespaces=namespaces)
-    route_watch = RouteWatch(streams, reconciler, namespaces=namespaces)
+    endpoint_watch = EndpointWatch(streams, store, reconciler.feed, namespaces=namespaces)
+    route_watch = RouteWatch(streams, store, reconciler.feed, namespaces=namespaces)
     store.services_changed, store.routers_changed = endpoint_watch.changed, route_watch.changed
     store.list_again = route_watch.restart
-    store.fetch = reconciler.fetch
+    store.fetch = reconciler.feed.fetch
     return endpoint_watch, route_watch
 
 
 def _housekeeping(
-    api: Api, reconciler: Reconciler, elector: Elector, options: Options, metrics: Metrics
+    api: Api, client: Clients, reconciler: Reconciler, elector: Elector, options: Options, metrics: Metrics
 ) -> tuple[Coroutine[Any, Any, None], ...]:
     """What else a leader does: the statuses of RouteKinds, policies and notifiers, and the end of old records."""
-    store, namespaces = reconciler.store, options.namespaces
+    store, feed, sinks, namespaces = reconciler.store, reconciler.feed, reconciler.sinks, options.namespaces
 
     def leading() -> bool:
         return elector.leading
@@ -224,23 +226,23 @@ def _housekeeping(
     pruning = RecordPruning(
         api, store.plans, options.records, leading=leading, namespaces=namespaces, listed=releases.listed
     )
-    reconciler.run_ended = pruning.ended
+    sinks.records.ended = reconciler.plan_gone = pruning.ended
     policies = PolicyStatuses(
-        reconciler.client(Priority.LOOKS),
+        client(Priority.LOOKS),
         store,
         releases,
         leading=leading,
-        apply=reconciler.apply,
+        apply=feed.apply,
         instance=options.identity,
         report=metrics.set_places,
     )
 
     notifiers = NotifierStatuses(
-        reconciler.client(Priority.LOOKS),
+        client(Priority.LOOKS),
         store.notifiers,
-        reconciler.notifications,
+        sinks.notifications,
         leading=leading,
-        apply=reconciler.apply,
+        apply=feed.apply,
     )
     owned = OwnedRoutes(
         api,
@@ -248,11 +250,11 @@ def _housekeeping(
         lent=options.grants.owned_routes,
         leading=leading,
         wake=reconciler.schedule.soon,
-        apply=reconciler.apply,
+        apply=feed.apply,
         namespaces=namespaces,
     )
-    reconciler.seen = owned.seen
-    reconciler.notifiers_changed = reconciler.notifications.changed = notifiers.changed
+    feed.seen = owned.seen
+    feed.notifiers_changed = sinks.notifications.changed = notifiers.changed
 
     def led() -> None:
         kinds.changed()

@@ -3,7 +3,7 @@
 For each resource there is one task, from the first plan that names a kind of it to the last. It asks in which version
 the cluster serves the resource, lists it, and follows a stream from the version of the list. A resource that is missing
 or forbidden stops its own plans alone: it is asked for again, and nothing else waits for it. What arrives goes to
-loop/reconcile.py.
+loop/feed.py.
 
 Required rights: list and watch on each resource, and the discovery that every account has.
 """
@@ -54,14 +54,27 @@ class Client(StreamClient, discovery.Reader, Protocol):
     """What is needed of the API server (cluster/client.py)."""
 
 
-class Sink(Protocol):
-    """Takes what was found out (loop/reconcile.py)."""
+class Kinds(Protocol):
+    """Takes in which version a resource is served (loop/routes.py)."""
+
+    def serve(self, resource: str, version: str) -> None: ...
+
+
+class Plans(Protocol):
+    """What is needed of the store (loop/store.py)."""
+
+    @property
+    def kinds(self) -> Kinds: ...
 
     def routes_wanted(self) -> Mapping[str, paths.Kind]:
         """Return the resources of the kinds that plans name, each in all versions that can be read."""
 
-    def routes_served(self, place: paths.Kind) -> None:
-        """A resource is served in this version."""
+    def routes_unwanted(self, resource: str) -> None:
+        """Forget a resource that no plan names any more, and that is no longer followed."""
+
+
+class Sink(Protocol):
+    """Takes what was found out (loop/feed.py)."""
 
     def apply(self, kind: str, event: str | None, raw: Raw) -> None: ...
 
@@ -71,9 +84,6 @@ class Sink(Protocol):
         """All objects of a resource are known, in every namespace of the operator."""
 
     def routes_failed(self, resource: str, trouble: Trouble) -> None: ...
-
-    def routes_unwanted(self, resource: str) -> None:
-        """No plan names a resource any more, and it is no longer followed."""
 
 
 class _MissingError(Exception):
@@ -98,8 +108,8 @@ class _Scope(NamedTuple):
 class RouteWatch:
     """Follows what plans name, everywhere or in `namespaces`. Call `changed` when plans name other kinds."""
 
-    def __init__(self, api: Client, sink: Sink, *, namespaces: Sequence[str] = ()) -> None:
-        self._api, self._sink = api, sink
+    def __init__(self, api: Client, plans: Plans, sink: Sink, *, namespaces: Sequence[str] = ()) -> None:
+        self._api, self._plans, self._sink = api, plans, sink
         self._namespaces: tuple[str | None, ...] = tuple(dict.fromkeys(namespaces)) or (None,)
         self._again = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -131,13 +141,13 @@ class RouteWatch:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _start_and_stop(self) -> None:
-        wanted = self._sink.routes_wanted()
+        wanted = self._plans.routes_wanted()
         for resource in self._followed - set(wanted):
             self._followed.discard(resource)
             if (task := self._tasks.pop(resource, None)) is not None:
                 task.cancel()
             self._listed = {scope for scope in self._listed if scope.place.resource != resource}
-            self._sink.routes_unwanted(resource)
+            self._plans.routes_unwanted(resource)
         for resource, place in wanted.items():
             self._followed.add(resource)
             if resource not in self._tasks:
@@ -184,7 +194,7 @@ class RouteWatch:
         found = await discovery.find(self._api, place)
         if found.place is None:
             raise _MissingError(found.others)
-        self._sink.routes_served(found.place)
+        self._plans.kinds.serve(found.place.resource, found.place.version)
         return found.place
 
     # ---- lists and streams -----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Watches: kopf follows the cluster in its own thread and delivers every object to the main event loop.
 
-Objects come from the API server and go to loop/reconcile.py, which stores them in loop/store.py.
+Objects come from the API server and go to loop/feed.py, which stores them in loop/store.py.
 
 kopf is used for its streams only. It exits on ordinary events in a cluster (a CRD is removed, an unexpected error in a
 stream, expired credentials), and its exit may hang: it waits forever for tasks that swallowed their cancellation. So a

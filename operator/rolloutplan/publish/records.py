@@ -45,8 +45,7 @@ _CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND, HTTPStat
 class RecordSink:
     """Publishes decisions to RolloutRecords.
 
-    `ended` gets the namespace and the name of a plan whose run has ended, `written` the namespace of a record that was
-    written, and the record before (None: a new one) and after.
+    `written` gets the namespace of a record that was written, and the record before (None: a new one) and after.
     """
 
     name = RECORDS
@@ -57,10 +56,11 @@ class RecordSink:
         self,
         api: ResourceClient,
         *,
-        ended: Callable[[str, str], None] = lambda *_: None,
         written: Callable[[str, RolloutRecord | None, RolloutRecord], None] = lambda *_: None,
     ) -> None:
-        self._api, self._ended, self._written = api, ended, written
+        self._api, self._written = api, written
+        self.ended: Callable[[str, str], None] = lambda *_: None
+        """Called with the namespace and the name of a plan when the end of a run of it is in its record."""
         self._known: OrderedDict[str, Raw] = OrderedDict()
         """The records written last, by their paths."""
 
@@ -103,7 +103,7 @@ class RecordSink:
         self._keep(path, raw, after)
         self._written(plan.namespace, before, after)
         if after.status.outcome is not RunOutcome.RUNNING:
-            self._ended(plan.namespace, plan.name)
+            self.ended(plan.namespace, plan.name)
 
     async def _close_former(self, snapshot: Snapshot, decision: Decision) -> None:
         """Close the record of the run before, where that was superseded before any weight: no decision says so."""

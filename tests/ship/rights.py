@@ -44,6 +44,12 @@ def told(shop: Shop) -> str:
     return "\n".join([status.get("message", ""), *conditions, *(event["note"] for event in events)])
 
 
+def stalled(shop: Shop) -> str:
+    """Why the plan needs a person; empty where it does not."""
+    conditions = shop.status().get("conditions", ())
+    return next((each["reason"] for each in conditions if each["type"] == "Stalled" and each["status"] == "True"), "")
+
+
 def starts(shop: Shop) -> None:
     shop.start(**SLOW)
 
@@ -55,11 +61,11 @@ def goes_back(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("does", "verb", "resource", "words", "ends"),
     [
-        (starts, "get", "services", 'cannot get resource "services"', "Judging"),
+        (starts, "get", "services", 'may not get services "', "Judging"),
         (starts, "patch", "httproutes", "may not patch httproutes.gateway.networking.k8s.io", "Judging"),
-        (starts, "patch", "rolloutplans", 'cannot patch resource "rolloutplans"', "RolledBack"),
-        (starts, "patch", "rolloutplans/status", 'cannot patch resource "rolloutplans/status"', "Judging"),
-        (goes_back, "patch", "httproutes", 'cannot patch resource "httproutes"', "RolledBack"),
+        (starts, "patch", "rolloutplans", 'may not patch rolloutplans.rolloutplan.dev "', "RolledBack"),
+        (starts, "patch", "rolloutplans/status", 'may not patch rolloutplans.rolloutplan.dev/status "', "Judging"),
+        (goes_back, "patch", "httproutes", 'may not patch httproutes.gateway.networking.k8s.io "', "RolledBack"),
     ],
 )
 def test_a_right_that_is_missing_is_named_and_its_plan_goes_on_when_it_is_back(
@@ -75,6 +81,8 @@ def test_a_right_that_is_missing_is_named_and_its_plan_goes_on_when_it_is_back(
         with without(installed, verb, resource):
             does(shop)
             until(lambda: words in told(shop), 30, words)
+            if resource != "rolloutplans/status":
+                until(lambda: stalled(shop) == "Forbidden", 5, "why it does not go on")
             assert (other.phase(), other.traffic()) == ("Judging", AT_25)
         shop.until(ends, timeout=90)
     shop.close()

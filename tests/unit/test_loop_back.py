@@ -297,6 +297,26 @@ def test_the_weights_go_back_though_no_status_can_be_written_from_before_the_fai
     asyncio.run(story())
 
 
+def test_where_the_operator_may_write_no_status_the_probe_names_the_right_and_the_weights_go_back() -> None:
+    said = (
+        'rolloutplans.rolloutplan.dev "checkout" is forbidden: User "rp" cannot patch resource "rolloutplans/status" '
+        'in API group "rolloutplan.dev" in the namespace "shop"'
+    )
+
+    async def story() -> None:
+        async with running() as shop:
+            shop.server.refuses = lambda _, path: ApiError(403, "Forbidden", said) if path.endswith("/status") else None
+            shop.errors = 0.5
+            assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4), shop.server.log[-5:]
+            assert await shop.comes(lambda: bool(shop.loop.waits_for()), 4)
+            (why,) = shop.loop.waits_for()
+            assert "cannot be written: the operator may not patch rolloutplans.rolloutplan.dev/status" in why
+            shop.server.refuses = lambda *_: None
+            assert await shop.comes(lambda: not shop.loop.waits_for(), 4)
+
+    asyncio.run(story())
+
+
 def test_the_weights_go_back_though_their_first_write_and_every_record_of_it_is_refused() -> None:
     """An owed status must not stand before the weights."""
 

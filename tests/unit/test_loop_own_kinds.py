@@ -241,7 +241,7 @@ def looked_at(server: Server, raw: Raw | None = None, *, leading: bool = True, l
         (Server(), SPEC, "True", "Served", "plans may name it"),
         (Server(versions=()), SPEC, "False", "RouterNotInstalled", "does not serve ourroutes.example.dev"),
         (Server(versions=("v2",)), SPEC, "False", "RouterNotInstalled", "in v2 only, and it can be read in v1"),
-        (Server(allowed=("get", "list")), SPEC, "False", "NotGranted", "may not watch, patch ourroutes.example.dev"),
+        (Server(allowed=("get", "list")), SPEC, "False", "Forbidden", "may not watch, patch ourroutes.example.dev"),
         (Server(), {**SPEC, "weight": ""}, "False", "Invalid", "write weight"),
     ],
     ids=["ready", "not installed", "another version", "not granted", "invalid"],

@@ -82,7 +82,7 @@ def test_a_plan_waits_until_its_routes_have_been_listed(status: dict[str, object
     [
         (not_installed(PLACE), StatusReason.ROUTER_NOT_INSTALLED, "install its CRD"),
         (not_installed(PLACE, ("v9",)), StatusReason.ROUTER_NOT_INSTALLED, "in v9 only"),
-        (forbidden(PLACE), StatusReason.NOT_GRANTED, "add HTTPRoute to `routers` of the chart"),
+        (forbidden(PLACE), StatusReason.FORBIDDEN, "add HTTPRoute to `routers` of the chart"),
         (silent(PLACE, "no answer"), StatusReason.ROUTE_NOT_FOUND, "no answer"),
     ],
     ids=["not installed", "another version", "forbidden", "silent"],

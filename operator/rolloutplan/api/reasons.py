@@ -136,6 +136,8 @@ class StatusReason(StrEnum):
     STATUS_LOST = "StatusLost"
     NAMESPACE_NOT_SERVED = "NamespaceNotServed"
     CRDS_OUTDATED = "CRDsOutdated"
+    FORBIDDEN = "Forbidden"
+    """The operator lacks a right that the plan needs. Also why a run ended before any weight moved."""
     SWITCHED_OFF = "SwitchedOff"
     NOT_GRANTED = "NotGranted"
     TEMPLATE_NOT_FOUND = "TemplateNotFound"

@@ -57,6 +57,7 @@ from rolloutplan.engine.rules.unguarded import report_unguarded
 from rolloutplan.engine.rules.waiting import waiting_for
 from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.run.conditions import (
+    is_awaited_right_reported,
     is_capacity_reported,
     is_publication_reported,
     last_measured_at,
@@ -179,6 +180,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         or reported_change(status) != unjudged_change(snapshot, status)
         or reported_notes(status) != route_notes(snapshot)
         or not is_capacity_reported(snapshot)
+        or not is_awaited_right_reported(snapshot)
     )
     if outdated and not snapshot.plan.deleting:
         return _derived(snapshot, status)

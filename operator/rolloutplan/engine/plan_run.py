@@ -228,6 +228,12 @@ class PlanRun:
         """Whether an effect of the plan raised, and has not succeeded since."""
         return self.refusals.has_fault()
 
+    @property
+    def right_to_record(self) -> str:
+        """The right for want of which the status cannot be written, in words; empty where none is missing."""
+        refusal = self.refusals.get(STATUS)
+        return refusal.words if refusal is not None and refusal.lacks_right else ""
+
     def report_fault(self, facts: Facts, error: Exception, now: datetime) -> Effects:
         """The effects after `advance` raised: what leads back, and a status and an Event that tell of it.
 

@@ -22,6 +22,7 @@ import structlog
 from rolloutplan.cluster import endpoints, paths
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.loop.endpoints import Service
+from rolloutplan.loop.missing_rights import missing_right
 from rolloutplan.loop.versions import version_of
 
 STREAM_ENDS_AFTER: Final = 30
@@ -193,9 +194,7 @@ def _path(namespace: str | None) -> str:
 
 
 def _words(error: ApiError) -> str:
-    if error.status == HTTPStatus.FORBIDDEN:
-        return "the operator may not list and watch endpointslices: give it that right (the chart does)"
-    return f"the API server does not tell them: {error}"
+    return missing_right(error) or f"the API server does not tell them: {error}"
 
 
 def _backoffs() -> chain[float]:

@@ -65,6 +65,7 @@ from rolloutplan.engine.model.snapshot import (
 )
 from rolloutplan.loop import preflight, users
 from rolloutplan.loop.limiter import Clients, Priority
+from rolloutplan.loop.missing_rights import missing_right
 from rolloutplan.loop.rights import Rights
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.metrics.base import Provider
@@ -141,7 +142,7 @@ class Executor:
         try:
             return await self._handlers[type(effect.work)](effect, effect.work)
         except ApiError as error:
-            return Failure(error.status, error.reason, error.message, error.retry_after)
+            return Failure(error.status, error.reason, missing_right(error) or error.message, error.retry_after)
 
     # ---- writing -------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from rolloutplan.api import safe_get
+from rolloutplan.api.reasons import StatusReason
 from rolloutplan.cluster import discovery, paths
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.loop.object_status import Writer, ready_condition, write_status
@@ -96,5 +97,5 @@ class KindStatus:
                 where = f" in namespace {namespace}" if namespace else ""
                 denied = f"the operator may not {', '.join(verbs)} {place.resource}{where}"
                 words = f"{denied}: give it these rights, {OWN_RIGHTS}"
-                return Readiness(False, "NotGranted", words, served)
+                return Readiness(False, StatusReason.FORBIDDEN, words, served)
         return Readiness(True, "Served", f"plans may name it: {place.resource} is served in {served}", served)

@@ -144,7 +144,7 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
 
     health = probes(
         idle=idle,
-        missing=lambda: [*watch.missing(), *definitions.waits_for(), *serving.waits_for()],
+        missing=lambda: [*watch.missing(), *definitions.waits_for(), *serving.waits_for(), *reconciler.waits_for()],
         leading=lambda: elector.epoch if elector.leading else None,
     )
     await _serve(closing, health, options.health_port)

@@ -26,6 +26,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.route import HTTP_ROUTE
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, if_there
+from rolloutplan.loop.missing_rights import why
 from rolloutplan.loop.owned_plans import Name, OwnedPlans, Route, Store
 from rolloutplan.loop.routes import RouteKinds, place_of
 from rolloutplan.loop.versions import Id
@@ -170,9 +171,7 @@ class OwnedRoutes:
                 if error.status in _CHANGED and self._changed[route] < MOST_AT_ONCE:
                     self._soon(route)
                     continue
-                note = str(error)
-                if error.status == HTTPStatus.FORBIDDEN:
-                    note = f"{note}; the chart gives this right with ownedRoutes.enabled"
+                note = why(error)
             except Exception as error:
                 log.exception("an owned route could not be looked at; trying again", route=route)
                 note = f"the operator itself failed: {type(error).__name__}"

@@ -69,11 +69,21 @@ class Reconciler:
         self._led_since = now()
         self._runs: dict[str, PlanRun] = {}
         self._failing: set[str] = set()
+        self._unwritable: dict[str, str] = {}
+        """The right for want of which the status of a plan cannot be written, by the plan's key."""
         """Keys of the plans whose last look raised, or whose status reports a fault of the operator."""
 
     def failing(self) -> int:
         """Return the number of plans on which the operator itself fails; 0 while it does not lead."""
         return len(self._failing)
+
+    def waits_for(self) -> list[str]:
+        """Return which right is missing to write statuses; nothing where none is."""
+        if not self._unwritable:
+            return []
+        key, lacking = next(iter(self._unwritable.items()))
+        others = f" (and {len(self._unwritable) - 1} more)" if len(self._unwritable) > 1 else ""
+        return [f"the status of plan {key}{others} cannot be written: {lacking}"]
 
     def oldest_look(self) -> float | None:
         """Return the seconds since the last look at the run that has waited for one the longest; 0 without a run.
@@ -114,6 +124,7 @@ class Reconciler:
         self._runs.clear()
         self._offsets.clear()
         self._failing.clear()
+        self._unwritable.clear()
 
     # ---- reconcile -----------------------------------------------------------------------------------------------
 
@@ -131,6 +142,7 @@ class Reconciler:
             if self._runs.pop(key, None) is not None:
                 self.plan_gone(*key.split("/"))
             self._failing.discard(key)
+            self._unwritable.pop(key, None)
             self.schedule.forget(key)
             return
         self._look(key, facts, lambda run: self._advance(key, run, facts))
@@ -160,10 +172,19 @@ class Reconciler:
                 self.schedule.at(key, now() + AFTER_AN_ERROR)
                 return
             self._journal.log_decisions(effects.decided)
+            self._note_right(key, self._runs[key].right_to_record)
             for effect in effects.todo:
                 self._tasks.start((key, effect.key), self._carry_out(key, self._runs[key], effect))
         self.schedule.at(key, effects.wake_at)
         self.schedule.at(key, effects.look_at)
+
+    def _note_right(self, key: str, lacking: str) -> None:
+        """Note which right is missing to write the status of a plan: the log and the probe say what no status can."""
+        if not lacking:
+            self._unwritable.pop(key, None)
+        elif key not in self._unwritable:
+            self._unwritable[key] = lacking
+            log.warning("the status of a plan cannot be written", why=lacking)
 
     def _advance(self, key: str, run: PlanRun, facts: Facts) -> Effects:
         """Return the effects of a pass; after an exception, those that report it and that may lead back."""

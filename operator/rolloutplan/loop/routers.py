@@ -42,7 +42,7 @@ def not_installed(place: paths.Kind, others: tuple[str, ...] = ()) -> Trouble:
 
 def forbidden(place: paths.Kind) -> Trouble:
     """The operator may not list or watch a resource."""
-    return Trouble(StatusReason.NOT_GRANTED, f"the operator may not list and watch {place.resource}")
+    return Trouble(StatusReason.FORBIDDEN, f"the operator may not list and watch {place.resource}")
 
 
 def silent(place: paths.Kind, why: str) -> Trouble:
@@ -92,12 +92,12 @@ class Routers:
         """Yield the kinds of route that cannot be used, with the reason; `places` are the resources of all kinds."""
         for kind, place in places.items():
             if (trouble := self._troubles.get(place.resource)) is not None:
-                fix = f": {granting(kind)}" if trouble.reason == StatusReason.NOT_GRANTED else ""
+                fix = f": {granting(kind)}" if trouble.reason == StatusReason.FORBIDDEN else ""
                 yield kind, RouterProblem(trouble.reason, f"{trouble.words}{fix}")
 
 
-def granting(kind: str) -> str:
-    """Return how the operator gets the rights on a kind."""
-    if kind in ROUTE_KINDS:
-        return f"add {kind} to `routers` of the chart, or give its account get, list, watch and patch"
+def granting(*kinds: str) -> str:
+    """Return how the operator gets the rights on a kind, or on the resource of several ones."""
+    if ROUTE_KINDS.keys() & kinds:
+        return f"add {' or '.join(kinds)} to `routers` of the chart, or give its account get, list, watch and patch"
     return f"give it get, list, watch and patch, {OWN_RIGHTS}"

@@ -21,6 +21,7 @@ from rolloutplan.api.limits import is_unread
 from rolloutplan.api.printable import printable
 from rolloutplan.cluster import discovery, paths
 from rolloutplan.cluster.client import ApiError, Raw, ResourceClient
+from rolloutplan.engine.model.rights import MissingRight
 from rolloutplan.engine.model.snapshot import ServiceUsers
 from rolloutplan.loop.route_watch import CHUNK
 from rolloutplan.loop.routers import OWN_RIGHTS
@@ -52,7 +53,8 @@ async def find_users(
             await look.at_all()
     except TimeoutError:
         late = [f"the lists of all kinds of route took more than {LISTED_WITHIN:g} s, and are asked again"]
-    return ServiceUsers(clock(), service, tuple(look.found), "; ".join([*look.unknown(), *late]))
+    unknown = "; ".join([*look.unknown(), *late])
+    return ServiceUsers(clock(), service, tuple(look.found), MissingRight(unknown) if look.may_not else unknown)
 
 
 class _Look:
@@ -95,6 +97,11 @@ class _Look:
             self._refused.setdefault(fix, []).append(resource)
         else:
             self._failed.setdefault(printable(str(error)[:_LONGEST_ERROR]), []).append(resource)
+
+    @property
+    def may_not(self) -> bool:
+        """Whether the operator lacks a right for it."""
+        return bool(self._refused)
 
     def unknown(self) -> list[str]:
         """Why it is not known what gives the Service traffic; empty where all was read."""

@@ -1,7 +1,8 @@
 """The HTTP servers of the operator: the probes on one port, its metrics on another one.
 
-The probes are /livez (the loop runs), /readyz (all watches have listed once, the CRDs fit, and no other installation
-serves the cluster) and /leading. The answers come from callables of the loop; the kubelet and Prometheus read them.
+The probes are /livez (the loop runs), /readyz (all watches have listed once, the CRDs fit, no other installation serves
+the cluster, and statuses may be written) and /leading. The answers come from callables of the loop; the kubelet and
+Prometheus read them.
 """
 
 from __future__ import annotations

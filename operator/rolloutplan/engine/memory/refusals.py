@@ -131,7 +131,7 @@ class Refusals:
             kind=effect.key.kind,
             what=name_of(effect),
             reason=failure.reason,
-            words=failure.message if failure.reason == FAULT else str(failure),
+            words=failure.told,
             definite=failure.definite,
             urgent=effect.urgent,
             since=known.since if known else now,

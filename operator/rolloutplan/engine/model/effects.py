@@ -28,6 +28,7 @@ from rolloutplan.engine.model.actions import (
     StopJobs,
 )
 from rolloutplan.engine.model.queries import CountQuestion, Question, Series
+from rolloutplan.engine.model.rights import MissingRight
 from rolloutplan.engine.model.snapshot import (
     FAULT,
     GateAnswers,
@@ -85,6 +86,11 @@ class Failure:
     def words(self) -> str:
         """The message alone, where there is one."""
         return self.message or str(self)
+
+    @property
+    def told(self) -> str:
+        """What is told of it: without the status where the message says all, as of a right that is missing."""
+        return self.message if self.reason == FAULT or isinstance(self.message, MissingRight) else str(self)
 
     def __str__(self) -> str:
         words = f"{self.status} {self.reason}" if self.status else self.reason

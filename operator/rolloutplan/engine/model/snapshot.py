@@ -22,6 +22,7 @@ from rolloutplan.engine.model.grants import Grants
 from rolloutplan.engine.model.plan_view import PlanView
 from rolloutplan.engine.model.policy_view import NO_LABELS, Labels, PolicyView, Queue
 from rolloutplan.engine.model.queries import Side
+from rolloutplan.engine.model.rights import MissingRight
 from rolloutplan.engine.model.sinks import SinkView
 from rolloutplan.stats.counts import Marks
 from rolloutplan.stats.sequential import State
@@ -513,6 +514,11 @@ class Refusal:
     def internal(self) -> bool:
         """Whether the operator itself failed, and not the API server."""
         return self.reason == FAULT
+
+    @property
+    def lacks_right(self) -> bool:
+        """Whether it was refused because the operator lacks a right."""
+        return isinstance(self.words, MissingRight)
 
     @property
     def condition_reason(self) -> str:

@@ -21,6 +21,7 @@ from rolloutplan.engine.analysis.traffic_share import NOT_COUNTED, counts_both_s
 from rolloutplan.engine.model.acceptance import acceptance_deadline, settling_routes, unconfirmed
 from rolloutplan.engine.model.fence import rule_label
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable, Unreadable
+from rolloutplan.engine.model.rights import MissingRight
 from rolloutplan.engine.model.routes import UnusableError, meets_on, rule_words, select_rules
 from rolloutplan.engine.model.snapshot import PreflightResult, RouteConflict, ServiceView, Snapshot, WorkloadView
 from rolloutplan.engine.model.transitions import TransitionName
@@ -162,11 +163,16 @@ def _routers(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
         if (why := snapshot.unread_routes.get(ref.id)) is not None:
             return UnmetPrecondition(StatusReason.ROUTE_UNREADABLE, f"{where}: {why}")
         if (note := snapshot.route_notes.get(ref.id)) is not None:
-            return UnmetPrecondition(StatusReason.ROUTE_NOT_OWNED, f"{where}: {note}")
+            return UnmetPrecondition(_reason(note, StatusReason.ROUTE_NOT_OWNED), f"{where}: {note}")
         if ref.id != ref.written and ref.id not in snapshot.routes:
             words = f"{where}: waiting for the operator to make {ref.id} from it"
             return UnmetPrecondition(StatusReason.ROUTE_NOT_OWNED, words, quiet=True)
     return None
+
+
+def _reason(why: str, otherwise: StatusReason) -> StatusReason:
+    """The reason for what cannot be known or done."""
+    return StatusReason.FORBIDDEN if isinstance(why, MissingRight) else otherwise
 
 
 def _routes(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
@@ -385,7 +391,7 @@ def _endpoints(snapshot: Snapshot, spec: PlanSpec) -> UnmetPrecondition | None:
         name = f"Service {snapshot.plan.namespace}/{each.service}"
         if each.problem:
             words = f"the endpoints of {name} are not known: {each.problem}; {IGNORE}"
-            return UnmetPrecondition(StatusReason.ENDPOINTS_UNKNOWN, words)
+            return UnmetPrecondition(_reason(each.problem, StatusReason.ENDPOINTS_UNKNOWN), words)
         if each.strangers:
             words = f"{name} also sends to {each.strangers}, not to {each.deployment} alone: correct its selector"
             return UnmetPrecondition(StatusReason.SERVICE_SELECTS_WRONG_PODS, words)
@@ -408,7 +414,7 @@ def _movable(snapshot: Snapshot, spec: PlanSpec, probe: PreflightResult) -> Unme
     for ref in spec.traffic.routes:
         if words := probe.not_movable.get(ref.id):
             where = f"{ref.kind} {snapshot.plan.namespace}/{ref.name}"
-            return UnmetPrecondition(StatusReason.NOT_GRANTED, f"{where}: {words}", asking=True)
+            return UnmetPrecondition(StatusReason.FORBIDDEN, f"{where}: {words}", asking=True)
     return None
 
 

@@ -58,7 +58,7 @@ def shift_refused(snapshot: Snapshot) -> ReconcileResult | None:
         snapshot,
         TransitionName.SHIFT_REFUSED,
         words,
-        reason=StatusReason.SHIFT_REFUSED,
+        reason=StatusReason.FORBIDDEN if refusal.lacks_right else StatusReason.SHIFT_REFUSED,
         failed=words,
         intent=None,
         weights=kept,
@@ -124,4 +124,5 @@ def _words(snapshot: Snapshot, refusal: Refusal) -> str:
         follows = "the run waits until it succeeds; this is retried"
     if refusal.reason == NO_EFFECT:
         return f"a write of {refusal.what} has no effect: {refusal.words}; {follows}"[:1024]
-    return f"the API server refuses {refusal.what}: {refusal.words}; {follows}"[:1024]
+    who = "" if refusal.lacks_right else "the API server refuses "
+    return f"{who}{refusal.what}: {refusal.words}; {follows}"[:1024]

@@ -16,10 +16,11 @@ from rolloutplan.api.status import ROUTES_OWNED, RUNNING, Condition, Phase, Pred
 from rolloutplan.engine.analysis.availability import missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.acceptance import route_warnings
+from rolloutplan.engine.model.rights import MissingRight
 from rolloutplan.engine.model.routes import unread_words
 from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
-from rolloutplan.engine.policy.endpoints import rollback_capacity
+from rolloutplan.engine.policy.endpoints import receivers, rollback_capacity
 from rolloutplan.engine.run.decision_log import CLEAR, TRIPPED
 from rolloutplan.engine.run.end_state import unjudged_change
 from rolloutplan.engine.run.jobs import is_scaling_old
@@ -46,6 +47,8 @@ QUERY_WARNINGS = "QueryWarnings"
 ROUTE_WARNINGS = "RouteWarnings"
 INTERNAL_ERROR = "InternalError"
 """The reason of Stalled where the operator itself failed on the plan."""
+FORBIDDEN = StatusReason.FORBIDDEN
+"""The reason of Stalled where the operator lacks a right without which the plan does not go on."""
 REQUESTS_ACCEPTED = "RequestsAccepted"
 """False while the API server refuses what the run must do."""
 ROLLBACK_CAPACITY = "RollbackCapacity"
@@ -116,8 +119,9 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
         *_refusal(snapshot, status),
         *_unjudged_change(snapshot, status),
     ]
-    if any(spec.type == REQUESTS_ACCEPTED for spec in specs) and (fault := first_refusal(snapshot)) and fault.internal:
-        specs = _stalled_by(specs, fault_words(status, f"{fault.what}: {fault.words}"))
+    told = any(spec.type == REQUESTS_ACCEPTED for spec in specs)
+    if held_up := _held_up(snapshot, status, first_refusal(snapshot) if told else None):
+        specs = _stalled_by(specs, *held_up)
     conditions = tuple(_condition(snapshot, spec) for spec in specs)
     return change(
         status,
@@ -144,7 +148,7 @@ def with_fault(snapshot: Snapshot, words: str, decided: Status | None = None) ->
     status = decided or snapshot.status
     kept = {each.type: each for each in status.conditions}
     specs = [_ConditionSpec(each.type, each.status, each.reason, each.message) for each in kept.values()]
-    conditions = tuple(_condition(snapshot, spec) for spec in _stalled_by(specs, words))
+    conditions = tuple(_condition(snapshot, spec) for spec in _stalled_by(specs, INTERNAL_ERROR, words))
     message = words if decided is None else status.message
     return change(status, message=message, conditions=conditions, observed_generation=snapshot.plan.generation)
 
@@ -155,11 +159,43 @@ def has_fault(status: Status) -> bool:
     return condition is not None and condition.reason == INTERNAL_ERROR
 
 
-def _stalled_by(specs: list[_ConditionSpec], words: str) -> list[_ConditionSpec]:
+def _held_up(snapshot: Snapshot, status: Status, refusal: Refusal | None) -> tuple[str, str] | None:
+    """Why a plan does not go on whatever its phase is, as reason and message; None where nothing is known of that."""
+    if refusal is not None and refusal.internal:
+        return INTERNAL_ERROR, fault_words(status, f"{refusal.what}: {refusal.words}")
+    needed = refusal is not None and refusal.lacks_right and refusal.kind != "publication"
+    if words := refusal.words if refusal is not None and needed else _right_awaited(snapshot, status):
+        return FORBIDDEN, (status.message if words in status.message else f"{words}; {status.message}")[:1024]
+    return None
+
+
+def _right_awaited(snapshot: Snapshot, status: Status) -> str:
+    """The right for want of which a run does not know what it must know; empty where none is missing."""
+    if status.phase not in RUNNING:
+        return ""
+    unread = {route.id.kind for route in status.weights.snapshot if route.id in snapshot.unread_routes}
+    problems = (problem for kind, problem in snapshot.routers.items() if kind in unread)
+    words = [problem.words for problem in problems if problem.reason == FORBIDDEN]
+    if status.held_for == HoldReason.ENDPOINTS_UNKNOWN:
+        words += [side.problem for side in receivers(snapshot) if isinstance(side.problem, MissingRight)]
+    if status.held_for == HoldReason.OLD_SIDE_IN_USE and snapshot.users is not None:
+        words += [snapshot.users.unknown] if isinstance(snapshot.users.unknown, MissingRight) else []
+    return next(iter(words), "")
+
+
+def is_awaited_right_reported(snapshot: Snapshot) -> bool:
+    """Whether the status says which right a run waits for, if it waits for one; a refusal is reported by itself."""
+    status, stalled = snapshot.status, snapshot.status.condition("Stalled")
+    if status.reason == FORBIDDEN or status.condition(REQUESTS_ACCEPTED) is not None:
+        return True
+    return (stalled is not None and stalled.reason == FORBIDDEN) is bool(_right_awaited(snapshot, status))
+
+
+def _stalled_by(specs: list[_ConditionSpec], reason: str, words: str) -> list[_ConditionSpec]:
     others = [spec for spec in specs if spec.type not in ("Ready", "Stalled", "Reconciling")]
     return [
-        _ConditionSpec("Ready", "False", INTERNAL_ERROR, words),
-        _ConditionSpec("Stalled", "True", INTERNAL_ERROR, words),
+        _ConditionSpec("Ready", "False", reason, words),
+        _ConditionSpec("Stalled", "True", reason, words),
         *others,
     ]
 
@@ -196,8 +232,12 @@ def reported_notes(status: Status) -> str:
 
 
 def first_refusal(snapshot: Snapshot) -> Refusal | None:
-    """The first refusal that is due to be reported. A refused status write is left out: no status can report it."""
-    return next((each for each in snapshot.refusals if each.kind != "status" and each.is_due(snapshot.now)), None)
+    """The first refusal that is due to be reported: one that holds the plan up, before one of a publication.
+
+    A refused status write is left out: no status can report it.
+    """
+    due = (each for each in snapshot.refusals if each.kind != "status" and each.is_due(snapshot.now))
+    return min(due, key=lambda each: each.kind == "publication", default=None)
 
 
 def is_refusal_reported(status: Status, refusal: Refusal) -> bool:

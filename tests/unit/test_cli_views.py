@@ -130,6 +130,29 @@ def test_what_undoes_a_run(phase: str, revert: str, verbs: dict[str, str]) -> No
     assert {title: each.split()[1] for title, each in found.items()} == verbs
 
 
+def test_what_undoes_a_run_whose_owned_route_is_handed_back_is_told_and_no_command_that_would_be_refused() -> None:
+    words = "HTTPRoute shop in Git has the traffic again: commit the weights of v1 there to go back"
+    condition = {
+        "type": "RoutesOwned",
+        "status": "False",
+        "reason": "HandedBack",
+        "message": words,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    raw = plan(phase="Succeeded", revert=UNDO, conditions=[condition])
+    assert undo_commands(raw) == {}
+    views = (
+        status.rendered(Plan(raw), {}, NOW, 120),
+        why.rendered(Plan(raw), NOW),
+        triage.rendered(Plan(raw), NOW, 120),
+    )
+    for view in views:
+        text = " ".join(" ".join(shown(view, 120)).split())
+        assert words in text
+        assert "rolloutplan revert" not in text
+        assert "rolloutplan undo" not in text
+
+
 # ---- list ------------------------------------------------------------------------------------------------------------
 
 ALL = [APPROVAL, INVALID, BACK, FROZEN, WORKING, NEW, DONE]

@@ -159,13 +159,26 @@ def handed_back(weights: dict[str, int]) -> Situation:
 
 
 def test_what_is_said_of_an_owned_route_after_the_run_is_in_the_status_while_it_holds() -> None:
-    world = handed_back(ALL)()
-    for note in ("nobody hands its traffic back", "give it the weights", ""):
-        world.route_notes = {RouteId("HTTPRoute", "shop-rolloutplan"): note} if note else {}
+    world, own = handed_back(ALL)(), RouteId("HTTPRoute", "shop-rolloutplan")
+    in_git, world.routes = world.routes, {own.name: http_route(own.name, [ALL])}
+
+    def said() -> tuple[str, str]:
         settle(world)
-        condition = world.status.condition(ROUTES_OWNED)
-        assert (condition.message if condition else "") == (f"HTTPRoute shop: {note}" if note else "")
         assert world.status.phase is P.SUCCEEDED
+        condition = world.status.condition(ROUTES_OWNED)
+        return (condition.reason, condition.message) if condition else ("", "")
+
+    assert said() == ("", "")
+    for note in ("nobody hands its traffic back", "give it the weights"):
+        world.route_notes = {own: note}
+        assert said() == ("RouteNotOwned", f"HTTPRoute shop: {note}")
+    world.route_notes, world.routes = {}, in_git
+    assert said() == (
+        "HandedBack",
+        "HTTPRoute shop in Git has the traffic again: commit the weights of v1 there to go back",
+    ), "revert has nothing to move any more"
+    world.routes, world.unread_routes = {}, {own: "the API server is not there"}
+    assert said() == ("", ""), "nobody knows whether it is gone"
 
 
 def new_image(world: World) -> None:

@@ -357,7 +357,9 @@ class PodRestarts(Part):
 
 
 ROUTES_OWNED = "RoutesOwned"
-"""False while an owned route is not as it must be, or has the traffic of a route that the plan moves."""
+"""False while an owned route is not as it must be, or has the traffic of a route of the plan; and once it is gone."""
+HANDED_BACK = "HandedBack"
+"""Its reason then: neither `revert` nor the undo command has a route to write to."""
 
 
 class Condition(Part):

@@ -59,12 +59,11 @@ from rolloutplan.engine.rules.warn import warning_detected
 from rolloutplan.engine.run.conditions import (
     is_awaited_right_reported,
     is_capacity_reported,
+    is_ownership_reported,
     is_publication_reported,
     last_measured_at,
     query_warnings,
     reported_change,
-    reported_notes,
-    route_notes,
     verdicts_only,
     with_conditions,
     with_shortage,
@@ -178,7 +177,7 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         or with_shortage(snapshot, status) != status
         or not is_publication_reported(snapshot)
         or reported_change(status) != unjudged_change(snapshot, status)
-        or reported_notes(status) != route_notes(snapshot)
+        or not is_ownership_reported(snapshot)
         or not is_capacity_reported(snapshot)
         or not is_awaited_right_reported(snapshot)
     )

@@ -29,7 +29,15 @@ from rolloutplan.cli.session import Plan
 from rolloutplan.cli.views.evidence import with_evidence
 from rolloutplan.cli.views.status import predicate, written
 from rolloutplan.cli.views.why import head, read_plan, said, to_copy, typed
-from rolloutplan.cli.views.words import command, duration, edit_command, next_commands, undo_commands
+from rolloutplan.cli.views.words import (
+    command,
+    duration,
+    edit_command,
+    is_handed_back,
+    next_commands,
+    of_owned_routes,
+    undo_commands,
+)
 from rolloutplan.cluster.client import Raw
 from rolloutplan.engine.model.plan_view import PlanView, Readable
 from rolloutplan.engine.model.snapshot import Snapshot
@@ -176,6 +184,8 @@ def _kill(plan: Plan) -> Way:
             return Way("Kill", words, tuple(filter(None, (_by_hand(raw),))))
         case Phase.HELD if status.held_for == HoldReason.OLD_SIDE_DOWN:
             return Way("Kill", "not while nobody answers on the old side: make its pods ready first")
+        case Phase.SUCCEEDED if is_handed_back(raw):
+            return Way("Kill", of_owned_routes(status))
         case Phase.SUCCEEDED:
             return Way("Kill", "restore the old weights", (command(Verb.REVERT, raw),))
         case phase if phase in _BEFORE_WEIGHTS:

@@ -18,7 +18,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.command import Verb
 from rolloutplan.api.printable import line
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.status import ROUTES_OWNED, RUNNING, Kind, Phase, Status
+from rolloutplan.api.status import HANDED_BACK, ROUTES_OWNED, RUNNING, Kind, Phase, Status
 
 STYLES: Final = {
     Phase.SUCCEEDED: "bold green",
@@ -56,7 +56,7 @@ def unreadable(status: Status) -> str:
 
 
 def of_owned_routes(status: Status) -> str:
-    """What the operator says of the routes that it owns; "" where all of them are as they must be."""
+    """What the operator says of the routes that it owns; "" where there is nothing to say."""
     condition = status.condition(ROUTES_OWNED)
     return line(condition.message) if condition else ""
 
@@ -99,6 +99,12 @@ def is_stalled(raw: object) -> bool:
     return any(safe_get.text(c, "type") == "Stalled" and safe_get.text(c, "status") == "True" for c in conditions)
 
 
+def is_handed_back(raw: object) -> bool:
+    """Whether the route in Git has the traffic again that the operator's own had: no command puts weights back."""
+    conditions = safe_get.items(raw, "status", "conditions")
+    return any(safe_get.text(each, "reason") == HANDED_BACK for each in conditions)
+
+
 def next_commands(raw: object) -> Sequence[str]:
     """The commands with which a person may go on, as they are typed. The operator names the verbs in `waitingFor`."""
     return [command(verb, raw, _seal(raw) if verb == Verb.APPROVE else "") for verb in _verbs(raw)]
@@ -117,7 +123,7 @@ def edit_command(raw: object) -> str:
 def undo_commands(raw: object) -> Mapping[str, str]:
     """What restores the old weights, by what it is called: `undo` by the operator, `by hand` without it."""
     phase, found = safe_get.text(raw, "status", "phase"), dict[str, str]()
-    moved = safe_get.text(raw, "status", "revert") and phase != Phase.ROLLED_BACK
+    moved = safe_get.text(raw, "status", "revert") and phase != Phase.ROLLED_BACK and not is_handed_back(raw)
     if phase in RUNNING - {Phase.ROLLING_BACK}:
         found["undo"] = command(Verb.ABORT, raw)
     elif moved and phase == Phase.SUCCEEDED:

@@ -12,7 +12,7 @@ from typing import Literal
 from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.printable import printable
 from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
-from rolloutplan.api.status import ROUTES_OWNED, RUNNING, Condition, Phase, PredicateStatus, Status
+from rolloutplan.api.status import HANDED_BACK, ROUTES_OWNED, RUNNING, Condition, Phase, PredicateStatus, Status
 from rolloutplan.engine.analysis.availability import missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.acceptance import route_warnings
@@ -22,7 +22,7 @@ from rolloutplan.engine.model.snapshot import Refusal, Snapshot
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.endpoints import receivers, rollback_capacity
 from rolloutplan.engine.run.decision_log import CLEAR, TRIPPED
-from rolloutplan.engine.run.end_state import unjudged_change
+from rolloutplan.engine.run.end_state import is_handed_back, unjudged_change
 from rolloutplan.engine.run.jobs import is_scaling_old
 
 NEEDS_PERSON = frozenset(
@@ -115,7 +115,7 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
         *_capacity(snapshot, status),
         *_query_warnings(snapshot.warnings),
         *_route_warnings(snapshot),
-        *_route_notes(snapshot),
+        *_routes_owned(snapshot, status),
         *_refusal(snapshot, status),
         *_unjudged_change(snapshot, status),
     ]
@@ -212,23 +212,23 @@ def _route_warnings(snapshot: Snapshot) -> list[_ConditionSpec]:
     return [_ConditionSpec(ROUTE_WARNINGS, "True", next(iter(warnings)), message[:1024])] if warnings else []
 
 
-def _route_notes(snapshot: Snapshot) -> list[_ConditionSpec]:
-    words = route_notes(snapshot)
-    return [_ConditionSpec(ROUTES_OWNED, "False", StatusReason.ROUTE_NOT_OWNED, words)] if words else []
-
-
-def route_notes(snapshot: Snapshot) -> str:
-    """What the operator has to say of the routes that it owns for a plan, or in place of those of the plan."""
+def _routes_owned(snapshot: Snapshot, status: Status) -> list[_ConditionSpec]:
+    """What is to be said of the routes that the operator owns for a plan, or in place of those of the plan."""
     spec = snapshot.plan.written
     written = {ref.id: ref.written for ref in spec.traffic.routes} if spec is not None else {}
     notes = sorted((str(written.get(route, route)), note) for route, note in snapshot.route_notes.items())
-    return printable("; ".join(f"{route}: {note}" for route, note in notes))[:1024]
+    reason, words = StatusReason.ROUTE_NOT_OWNED.value, "; ".join(f"{route}: {note}" for route, note in notes)
+    if not notes and status.revert and is_handed_back(snapshot, status):
+        reason, words = HANDED_BACK, ", ".join(str(route) for route in sorted(written.values()))
+        words = f"{words} in Git has the traffic again: commit the weights of {status.weights.old} there to go back"
+    return [_ConditionSpec(ROUTES_OWNED, "False", reason, words[:1024])] if words else []
 
 
-def reported_notes(status: Status) -> str:
-    """The same as the status has it."""
-    condition = status.condition(ROUTES_OWNED)
-    return condition.message if condition else ""
+def is_ownership_reported(snapshot: Snapshot) -> bool:
+    """Whether the status says what is to be said of the owned routes, which may change long after a run."""
+    before = snapshot.status.condition(ROUTES_OWNED)
+    reported = [(before.reason, before.message)] if before else []
+    return reported == [(each.reason, printable(each.message)) for each in _routes_owned(snapshot, snapshot.status)]
 
 
 def first_refusal(snapshot: Snapshot) -> Refusal | None:

@@ -96,18 +96,19 @@ def _in_git(snapshot: Snapshot, route: RouteWeights) -> RouteView | None:
     return next((view for view in snapshot.routes_to_old if view.id == written), None)
 
 
-def _is_handed_back(snapshot: Snapshot, status: Status) -> bool:
+def is_handed_back(snapshot: Snapshot, status: Status) -> bool:
     """Whether a run has succeeded, and the routes in Git have the traffic in place of those that the operator owned."""
-    spec, routes = snapshot.plan.written, status.weights.written
-    is_owned = spec is not None and spec.traffic.ownership == "Owned"
-    return status.phase is Phase.SUCCEEDED and is_owned and not any(each.id in snapshot.routes for each in routes)
+    spec, routes = snapshot.plan.written, [route.id for route in status.weights.written]
+    if status.phase is not Phase.SUCCEEDED or spec is None or spec.traffic.ownership != "Owned":
+        return False
+    return not any(route in snapshot.routes or route in snapshot.unread_routes for route in routes)
 
 
 def _live_share(snapshot: Snapshot, status: Status) -> int:
     weights = status.weights
     if not is_valid_snapshot(weights.written, weights.old, weights.new):
         return 0
-    if _is_handed_back(snapshot, status):
+    if is_handed_back(snapshot, status):
         return 0 if weights_set_back(snapshot)[0] else share(weights.written, weights.old, weights.new)
     return share(live_weights(snapshot, weights.written, weights), weights.old, weights.new)
 

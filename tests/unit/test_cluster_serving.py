@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from rolloutplan.cluster.client import ApiError
-from rolloutplan.cluster.serving import EVERY, LASTS, Serving
+from rolloutplan.cluster.serving import EVERY, LASTS, NAME, Serving
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
@@ -115,6 +115,42 @@ def test_the_second_takes_over_when_the_first_is_gone(server: Server) -> None:
     pass_time(server, EVERY, second)
     assert (second.elsewhere, second.told, server.holder) == ("", ["system/first", ""], "other/second")
     assert first.looks() == "other/second", "and if it was not gone, it stands back"
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["deleted", "emptied"])
+def test_a_lease_that_a_person_takes_away_goes_back_to_its_holder_whoever_looks_first(
+    server: Server, emptied: bool
+) -> None:
+    first, second = Installation(server, "system/first"), Installation(server, "other/second")
+    first.looks()
+    second.looks()
+    server.lease = {"metadata": {"name": NAME, "resourceVersion": "99"}, "spec": None} if emptied else None
+    assert second.looks() == "system/first", "it goes on serving, so it is there"
+    assert (first.looks(), server.holder, second.looks()) == ("", "system/first", "system/first")
+    server.lease = None
+    pass_time(server, LASTS, second)
+    assert second.elsewhere
+    pass_time(server, EVERY, second)
+    assert (second.elsewhere, server.holder) == ("", "other/second"), "it was gone"
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"renewTime": "never", "leaseDurationSeconds": -1}, {"holderIdentity": ""}])
+def test_a_lease_without_a_holder_is_taken(server: Server, spec: dict[str, Any] | None) -> None:
+    server.lease = {"metadata": {"name": NAME, "resourceVersion": "99"}, "spec": spec}
+    assert (Installation(server, "a/b").looks(), server.holder) == ("", "a/b")
+
+
+def test_what_a_person_wrote_as_the_holder_is_shown_as_far_as_it_can_be_and_is_gone_after_a_while(
+    server: Server,
+) -> None:
+    written = "nobody\x1b[31m" + "x" * 5000
+    server.lease = {"metadata": {"name": NAME, "resourceVersion": "99"}, "spec": {"holderIdentity": written}}
+    ours = Installation(server, "a/b")
+    assert ours.looks() == written
+    (why,) = ours.waits_for()
+    assert "\x1b" not in why and len(why) < 1024, "an Event has room for it"
+    pass_time(server, LASTS, ours)
+    assert (ours.elsewhere, server.holder) == ("", "a/b")
 
 
 def test_replicas_of_one_installation_do_not_wait_for_one_another_and_only_the_leader_renews(server: Server) -> None:

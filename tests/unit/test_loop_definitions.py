@@ -49,6 +49,14 @@ class Cluster:
         return self
 
 
+def test_one_answer_that_they_are_missing_holds_no_run_up_and_a_second_one_does() -> None:
+    """An API server that has just started serves the kinds before it tells their fields."""
+    cluster = Cluster(FIT, OLDER, FIT, OLDER, OLDER).look(3)
+    assert (cluster.changes, list(cluster.found.waits_for())) == ([], [])
+    assert cluster.look().found.pause() == definitions.AGAIN, "it looks again soon"
+    assert cluster.look().changes == [OLDER.words]
+
+
 @pytest.mark.parametrize(
     ("answers", "changes", "waits"),
     [

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from rolloutplan.api.printable import printable
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import Api, ApiError, Raw
 from rolloutplan.cluster.lease import NO_LEASE, Lease, micro_time, read
@@ -26,6 +27,8 @@ LASTS: Final = 60.0
 """Seconds without a change after which an installation is gone: its next leader needs 15 s after a crash."""
 EVERY: Final = 10.0
 """Seconds between two looks, in which the leader renews it."""
+_LONGEST_HOLDER: Final = 200
+"""Characters of a holder that are shown: a person may have written anything there."""
 
 log = structlog.stdlib.get_logger("rolloutplan")
 
@@ -56,9 +59,11 @@ class Serving:
 
     def waits_for(self) -> list[str]:
         """Why this installation does nothing; nothing where it serves."""
-        where = f"Lease {self._namespace}/{NAME}"
+        if not self.elsewhere:
+            return []
+        where, holder = f"Lease {self._namespace}/{NAME}", printable(self.elsewhere)[:_LONGEST_HOLDER]
         fix = "uninstall one of the two, or give `namespaces` of the chart to both"
-        return [f"the installation {self.elsewhere} serves this cluster ({where}): {fix}"] if self.elsewhere else []
+        return [f"the installation {holder} serves this cluster ({where}): {fix}"]
 
     async def look(self) -> None:
         """Read the Lease once; take it where nobody has it, and renew it where this replica leads."""
@@ -83,8 +88,10 @@ class Serving:
         if lease.version != self._lease.version:
             self._since = now
         self._lease = lease
-        if is_held_by_another(lease, self._us, now - self._since):
-            await self._set(lease.holder)
+        # Who had it and lost it to a person's hand serves, and takes it again at its next look.
+        holder = lease.holder or self.elsewhere
+        if is_held_by_another(holder, self._us, now - self._since):
+            await self._set(holder)
             return
         if lease.holder != self._us or self._leading():
             try:
@@ -122,9 +129,9 @@ class Serving:
         return read(await self._api.create(paths.lease(self._namespace), body))
 
 
-def is_held_by_another(lease: Lease, us: str, unchanged: float) -> bool:
+def is_held_by_another(holder: str, us: str, unchanged: float) -> bool:
     """Whether another installation has the Lease, which has not changed for so many seconds."""
-    return bool(lease.holder) and lease.holder != us and unchanged < LASTS
+    return bool(holder) and holder != us and unchanged < LASTS
 
 
 def manifest(installation: str, version: str) -> Raw:

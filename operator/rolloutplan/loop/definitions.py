@@ -40,30 +40,43 @@ class Definitions:
 
     def __init__(self, compare: Compare, changed: Callable[[str], None]) -> None:
         self._compare, self._changed = compare, changed
-        self._seen = Difference()
+        self._seen: Difference | None = None
+        self._doubted = False
+        """Whether the last answer was the first one that they lack something, after one that they fit."""
 
     def waits_for(self) -> Sequence[str]:
         """Why the operator is not ready; nothing where they fit, or are not known."""
-        return [self._seen.words] if self._seen.lack else []
+        return [self._seen.words] if self._seen is not None and self._seen.lack else []
+
+    def pause(self) -> float:
+        """The seconds until the next look."""
+        return AGAIN if self.waits_for() or self._doubted else EVERY
 
     async def look(self) -> None:
-        """Compare them once. Where the API server does not tell, what was known stays."""
-        before = self._seen
+        """Compare them once. Where the API server does not tell, what was known stays.
+
+        Where they did fit, it takes two answers that they do not: an API server that has just started serves objects
+        before it tells their fields, and no run is held up for that.
+        """
         try:
-            self._seen = await self._compare()
+            found = await self._compare()
         except ApiError:
             return
-        if self._seen == before:
+        self._doubted = found.lack and self._seen is not None and not self._seen.lack and not self._doubted
+        if self._doubted:
             return
-        if self._seen.words:
-            log.warning("the CRDs are of another version", why=self._seen.words, waits=self._seen.lack)
+        before, self._seen = self._seen or Difference(), found
+        if found == before:
+            return
+        if found.words:
+            log.warning("the CRDs are of another version", why=found.words, waits=found.lack)
         else:
             log.info("the CRDs fit")
-        if before.lack or self._seen.lack:
-            self._changed(self._seen.words if self._seen.lack else "")
+        if before.lack or found.lack:
+            self._changed(found.words if found.lack else "")
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            await asyncio.sleep(AGAIN if self._seen.lack else EVERY)
+            await asyncio.sleep(self.pause())
             await self.look()

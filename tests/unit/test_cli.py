@@ -498,6 +498,9 @@ OWNED_ROUTE = {
 }
 
 
+UNLABELLED = {"metadata": {**OWNED_ROUTE["metadata"], "labels": {}}}
+
+
 def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = False) -> dict[str, Any]:
     meta: dict[str, Any] = {"namespace": "shop", "name": name, "annotations": {"rolloutplan.dev/revert": EVIL}}
     meta |= {"finalizers": ["rolloutplan.dev/restore"]} if finalizer else {}
@@ -522,6 +525,7 @@ def a_plan(name: str, phase: str, *, finalizer: bool = True, deleting: bool = Fa
             "shop/web-rolloutplan: has the traffic of HTTPRoute web", "give web the weights of web-rolloutplan",
             "kubectl -n shop delete httproute web-rolloutplan", "0 of 1 plan and 1 route in the cluster still",
         ]),
+        ([UNLABELLED], 1, ["shop/web-rolloutplan: has the traffic of HTTPRoute web"]),
     ],
 )  # fmt: skip
 def test_what_an_uninstall_would_leave(

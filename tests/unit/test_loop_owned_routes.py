@@ -100,7 +100,7 @@ class Host:
             wake=self.woken.append,
             apply=lambda *_: None,
         )
-        self.cluster.seen = lambda name: self.routes.seen((RESOURCE, NAMESPACE, name))
+        self.cluster.seen = self.saw
 
     def git(self, weights: Mapping[str, int], **more: Any) -> None:
         raw = made(RESOURCE, "checkout", 1, {"rules": [rule(weights, **more)]})
@@ -113,6 +113,9 @@ class Host:
         status = {"phase": phase, "weights": {"snapshot": snapshot}}
         self.store.apply(PLANS, "MODIFIED", plan(name, self._plans, status, changes))
         self.routes.seen((PLANS, NAMESPACE, name))
+
+    def saw(self, name: str) -> None:
+        self.routes.seen((RESOURCE, NAMESPACE, name), self.cluster.routes.get(name))
 
     @property
     def note(self) -> str:
@@ -171,6 +174,22 @@ def test_a_route_whose_plan_is_gone_stays_until_git_says_the_same(host: Host) ->
             await asyncio.sleep(0.05)
             assert OWN in cluster.routes, "it has the traffic"
             host.git({"v1": 0, "v2": 1})
+            await host.until(lambda: OWN not in cluster.routes, "handed back")
+
+    asyncio.run(course())
+
+
+def test_a_route_that_lost_its_label_while_no_operator_ran_is_known_when_it_is_seen(host: Host) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.plan("Judging")
+        async with host.running() as cluster:
+            await host.until(lambda: OWN in cluster.routes, "made")
+        host.store.remove((PLANS, NAMESPACE, PLAN))
+        del cluster.routes[OWN]["metadata"]["labels"]
+        host.restart()
+        async with host.running():
+            host.saw(OWN)
             await host.until(lambda: OWN not in cluster.routes, "handed back")
 
     asyncio.run(course())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import jsonpatch
@@ -195,14 +196,32 @@ def test_a_method_that_another_rule_names_for_the_path_is_left_to_that_rule() ->
     assert third == ["GET"]
 
 
-@pytest.mark.parametrize("key", ["labels", "annotations", "ownerReferences"])
-def test_what_somebody_has_taken_away_of_its_metadata_is_put_back(key: str) -> None:
+MARKS = ("labels", "annotations", "ownerReferences")
+
+
+@pytest.mark.parametrize("keys", [keys for number in (1, 2) for keys in combinations(MARKS, number)])
+@pytest.mark.parametrize("wanted", [RUNS, WAITS, NOBODY])
+def test_what_somebody_has_taken_away_of_its_metadata_is_put_back(keys: Sequence[str], wanted: Wanted) -> None:
     source = git(rule({"v1": 100, "v2": 0}))
     own = made(source, MOVED)
-    was = own["metadata"].pop(key)
-    again = followed(source, own)
-    assert again["metadata"][key] == was
-    assert weights(again) == [MOVED]
+    was = {key: own["metadata"].pop(key) for key in keys}
+    again = followed(source, own, wanted)
+    assert {key: again["metadata"][key] for key in keys} == was
+    assert weights(again) == [MOVED], "the weights of the run, not those in Git"
+
+
+def test_without_all_its_marks_it_is_left_as_it_is_and_one_label_lets_it_follow_again() -> None:
+    source = git(rule({"v1": 100, "v2": 0}))
+    own = made(source, MOVED)
+    for key in MARKS:
+        del own["metadata"][key]
+    label = "`kubectl -n a label httproute shop-rolloutplan rolloutplan.dev/owned=true`"
+    with pytest.raises(NotOwnableError, match=f"were taken away in a run, .*: {label} lets it follow again"):
+        next_step(source, own, RUNS)
+    with pytest.raises(NotOwnableError, match=f"delete it or rename it; if the operator made it, {label}"):
+        next_step(source, own, WAITS)
+    own["metadata"]["labels"] = {LABEL: "true"}
+    assert weights(followed(source, own)) == [MOVED]
 
 
 def test_one_service_twice_in_a_rule_keeps_both_weights() -> None:

@@ -24,7 +24,7 @@ from rolloutplan.cluster.client import Raw, if_there
 from rolloutplan.cluster.paths import PLANS, Kind
 from rolloutplan.engine.model.snapshot import FINALIZER
 from rolloutplan.traffic import ROUTE_KINDS
-from rolloutplan.traffic.owned import LABEL, is_ours, source_name
+from rolloutplan.traffic.owned import is_ours, source_name
 
 NOTHING_LEFT, LEFT = 0, 1
 
@@ -64,7 +64,7 @@ async def _found(namespace: str | None) -> tuple[Sequence[Raw], Sequence[Raw]]:
     group, version, plural, _ = ROUTE_KINDS[HTTP_ROUTE].resource
     async with session(namespace, everywhere=namespace is None) as cluster:
         plans = await cluster.objects(PLANS)
-        routes = await if_there(cluster.objects(Kind(group, version, plural), f"{LABEL}=true")) or []
+        routes = await if_there(cluster.objects(Kind(group, version, plural))) or []  # some may have lost their label
     return plans, [raw for raw in routes if is_ours(raw)]
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from rolloutplan.api import safe_get
 from rolloutplan.cluster import paths
-from rolloutplan.cluster.client import ApiError
+from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.limiter import Clients, Priority
 from rolloutplan.loop.notifiers import KINDS as NOTIFIERS
@@ -45,7 +45,7 @@ class Feed:
         self._store, self._sources, self._metrics, self._client, self._wake = store, sources, metrics, client, wake
         self.notifiers_changed: Callable[[], None] = lambda: None
         """Called when a Notifier or a ClusterNotifier has changed."""
-        self.seen: Callable[[Id], None] = lambda _: None
+        self.seen: Callable[[Id, Raw | None], None] = lambda *_: None
         """Called with each object that has changed, or is gone; without a name where that may be any of its kind."""
         self._fetching: set[asyncio.Task[None]] = set()
 
@@ -58,17 +58,17 @@ class Feed:
     def apply(self, kind: str, event: str | None, raw: dict[str, Any]) -> None:
         """Store an object from a watch or an answer."""
         self._wake_affected(kind, self._store.apply(kind, event, raw))
-        self.seen((kind, *name_of(raw)))
+        self.seen((kind, *name_of(raw)), raw)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Remove an object that is gone."""
         self._wake_affected(kind, self._store.remove((kind, namespace, name)))
-        self.seen((kind, namespace, name))
+        self.seen((kind, namespace, name), None)
 
     def listed(self, listing: Listing) -> None:
         """Handle a complete list: stored objects that are not in it are gone."""
         self._wake_affected(listing.kind, self._store.listed(listing))
-        self.seen((listing.kind, "", ""))
+        self.seen((listing.kind, "", ""), None)
         self.wake_all()
 
     def wake_all(self) -> None:

@@ -117,9 +117,11 @@ class OwnedRoutes:
         self._all_due = True
         self._again.set()
 
-    def seen(self, ident: Id) -> None:
-        """Look at what depends on an object that has changed, or is gone."""
+    def seen(self, ident: Id, raw: Raw | None = None) -> None:
+        """Look at what depends on an object that has changed to `raw`, or is gone."""
         resource, namespace, name = ident
+        if raw is not None and resource == RESOURCE and is_ours(raw) and (source := source_name(raw)):
+            self._look_at(Route(namespace, source))  # the list by label has none of those that lost it
         if not name:
             self.led()
         elif resource == paths.PLANS.resource:
@@ -198,7 +200,7 @@ class OwnedRoutes:
         """Do what a route needs next. Returns why that cannot be done, or empty. Raises ApiError."""
         source, own = await self._get(route.namespace, route.name), await self._get(route.namespace, route.own.name)
         wanted = self._plans.wanted(route)
-        taken = own is not None and is_ours(own)
+        taken = own is not None and (is_ours(own) or wanted.moving)
         left = "" if self._lent else left_behind(source, own, wanted)
         try:
             step = next_step(source, own, wanted)

@@ -95,7 +95,7 @@ def next_step(source: Raw | None, own: Raw | None, wanted: Wanted) -> Step | Non
         raise NotOwnableError(f"it is one of the operator's own, made from {source_name(source)}: name that instead")
     if own is None:
         return _make(source, wanted)
-    _check_ours(source, own)
+    _check_ours(source, own, moving=wanted.moving)
     if safe_get.text(own, "metadata", "deletionTimestamp"):
         return None
     if _differs(source, own):
@@ -134,11 +134,18 @@ def _may_take_over(source: Raw, own: Raw) -> bool:
     return _divides_alike(source, own) and _taken(own) <= _taken(source)
 
 
-def _check_ours(source: Raw, own: Raw) -> None:
-    """Raise where the route of the owned name is another one."""
-    there, meant = f"{HTTP_ROUTE} {safe_get.text(own, 'metadata', 'name')} is there already", source_name(own)
+def _check_ours(source: Raw, own: Raw, *, moving: bool) -> None:
+    """Raise where the route of the owned name is another one, or where a run cannot tell whether it is."""
+    namespace, name = (safe_get.text(own, "metadata", key) for key in ("namespace", "name"))
+    there, meant = f"{HTTP_ROUTE} {name} is there already", source_name(own)
     if not is_ours(own):
-        raise NotOwnableError(f"{there}, and not by the operator: delete it or rename it")
+        mark = f"`kubectl -n {namespace} label httproute {name} {LABEL}=true`"
+        if moving:
+            words = f"the label, the annotation and the owner of {HTTP_ROUTE} {name} were taken away in a run"
+            raise NotOwnableError(f"{words}, so nothing of a change is taken over: {mark} lets it follow again")
+        raise NotOwnableError(
+            f"{there}, and not by the operator: delete it or rename it; if the operator made it, {mark}"
+        )
     if meant and meant != safe_get.text(source, "metadata", "name"):
         raise NotOwnableError(f"{there}, made from {meant}: give one of both a shorter name")
 
@@ -153,8 +160,12 @@ def refusal(source: Raw) -> str:
 
 
 def is_ours(raw: Raw) -> bool:
-    """Whether a route is one that the operator owns, also where somebody has taken its label away."""
-    return _is_labelled(raw) or bool(_follows(raw))
+    """Whether a route is one that the operator owns: its label, its annotation or its owner says so.
+
+    A tool may take away what it does not know.
+    """
+    name = safe_get.text(raw, "metadata", "name")
+    return _is_labelled(raw) or bool(_follows(raw)) or name == owned_name(source_name(raw))
 
 
 def source_name(own: Raw) -> str:

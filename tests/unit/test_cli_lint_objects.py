@@ -256,6 +256,28 @@ def test_a_route_in_git_from_which_the_operator_makes_its_own(
     assert [(place, words) for place, _, words in rows] == expected
 
 
+NEXT = PLAN.replace("checkout-v2", "checkout-v3").replace("checkout-v1", "checkout-v2")
+NEXT_OWNED = OWNED.replace("checkout-v2", "checkout-v3").replace("checkout-v1", "checkout-v2")
+BOTH = "neither begins while the other runs or its weights are not in Git; write the same in both, or remove the one whose release is over"
+
+
+@pytest.mark.parametrize(("here", "there", "expected"), [
+    (PLAN, NEXT, []),
+    (OWNED, NEXT_OWNED, []),
+    (OWNED, NEXT, [
+        ("next:7:3", f"this plan moves the weights of HTTPRoute checkout, and RolloutPlan shop/checkout-v2 has the operator make a route of its own from that one: {BOTH}"),
+        ("plan:7:58", f"this plan has the operator make a route of its own from HTTPRoute checkout, and RolloutPlan shop/checkout-v3 moves the weights of that one: {BOTH}"),
+    ]),
+    (OWNED, NEXT.replace("namespace: shop", "namespace: other"), []),
+    (OWNED, NEXT.replace("kind: HTTPRoute", "kind: HTTPProxy"), []),
+])  # fmt: skip
+def test_two_plans_of_one_route_have_one_ownership(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], here: str, there: str, expected: list[tuple[str, str]]
+) -> None:
+    _, rows = found(tmp_path, capsys, {**SHOP, "plan": here, "next": there})
+    assert sorted((place, words) for place, _, words in rows if "weights are not in Git" in words) == expected
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [

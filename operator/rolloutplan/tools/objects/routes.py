@@ -9,7 +9,7 @@ from typing import Final
 from rolloutplan.api.abilities import first_lacking
 from rolloutplan.api.quantities import format_weight
 from rolloutplan.api.reasons import StatusReason
-from rolloutplan.api.route import FEATURE_FLAG, REPLICAS, RouteId
+from rolloutplan.api.route import FEATURE_FLAG, HTTP_ROUTE, REPLICAS, RouteId, owned_name
 from rolloutplan.api.route_kind import WeightRules
 from rolloutplan.api.stage import FULL
 from rolloutplan.api.status import RouteWeights, RuleWeights
@@ -31,6 +31,7 @@ def compare_routes(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator
         there = objects.services if ref.kind == REPLICAS else objects.routes_of(ref.kind)
         if words := there.missing(plan.namespace, ref.name):
             yield warning(None, f"spec.traffic.routes[{i}].name", "not-in-files", words)
+        yield from _other_ownership(plan, objects, ref)
         found = objects.routes_of(ref.kind).get(plan.namespace, ref.name)
         if found is not None and found.view is not None:
             yield from _route(plan, objects, seen, i, found, replace(found.view, id=ref.id))
@@ -38,6 +39,20 @@ def compare_routes(plan: PlanFile, objects: Objects, seen: Snapshot) -> Iterator
         yield from _by_pods(plan, seen)
     if not plan.spec.shared_service:
         yield from _senders(plan, objects)
+
+
+def _other_ownership(plan: PlanFile, objects: Objects, ref: RouteRef) -> Iterator[Note]:
+    """Yield a plan of the same route with the other ownership: where one of them runs, the other cannot."""
+    owns = plan.spec.traffic.ownership == "Owned"
+    theirs = ref.written if owns else RouteId(ref.kind, owned_name(ref.name))
+    for other in objects.plans_by.get((plan.namespace, theirs), ())[:1] if ref.kind == HTTP_ROUTE else ():
+        both = ("has the operator make a route of its own from", "moves the weights of")
+        here, there = both if owns else both[::-1]
+        words = (
+            f"this plan {here} {ref.written}, and {other.ref} {there} that one: neither begins while the other runs or "
+            "its weights are not in Git; write the same in both, or remove the one whose release is over"
+        )
+        yield warning(None, "spec.traffic.ownership", "ownership", words)
 
 
 def _by_pods(plan: PlanFile, seen: Snapshot) -> Iterator[Note]:

@@ -328,7 +328,7 @@ def test_nothing_is_lent_by_default_and_no_plan_is_served_beside_the_operator(be
 
 
 def test_the_page_on_rights_has_every_verb_that_the_chart_can_grant(bed: Bed) -> None:
-    page = (ROOT / "docs/installing.md").read_text().partition("\n## Rights\n")[2].partition("\n#")[0]
+    page = (ROOT / "docs/rights.md").read_text().partition("\n## Rights of the operator\n")[2].partition("\n#")[0]
     rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| ")]
     told = {
         (verb, name)

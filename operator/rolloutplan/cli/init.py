@@ -138,7 +138,7 @@ async def _init(
         by = "of the plan itself" if ending == INLINE else f"for the kind {pair.kind}"
         found.notes.append(f"no metrics were looked at, so the queries are those {by}: --prometheus URL looks")
     if found.source is None:
-        found.notes.append("there is no metric source default yet: docs/start.md, step 5, has one")
+        found.notes.append("there is no metric source default yet: docs/prometheus.md#the-source has one")
     return found, plan_text(pair, where, ending, found.readable)
 
 
@@ -147,7 +147,7 @@ def _none(pairs: Sequence[Candidate], namespace: str) -> str:
         said = "; ".join(_command(each, namespace) for each in pairs)
         return f"no such pair of Deployments shares a route in namespace {namespace}; these do: {said}"
     words = f"no route in namespace {namespace} has two Services whose Deployments exist"
-    return f"{words}: docs/start.md leads there (-n names another namespace)"
+    return f"{words}: docs/from-one-deployment.md leads there (-n names another namespace)"
 
 
 def _command(each: Candidate, namespace: str) -> str:
@@ -219,7 +219,7 @@ def _source(found: _Found, prometheus: str | None, *, trust_source: bool) -> Met
             return source_to_ask(Options(prometheus=prometheus, trust_source=trust_source), "init", source)
     except (WrongError, SpecError) as error:
         raise CliError(str(error)) from None
-    raise CliError("there is no metric source default: create one (docs/start.md, step 5), or name a --prometheus URL")
+    raise CliError("there is no metric source default: create one (docs/prometheus.md) or name a --prometheus URL")
 
 
 async def _measured(
@@ -234,7 +234,7 @@ async def _measured(
                 return ending
     finally:
         connection.close()
-    words = f"{spec.address} has no series of {pair.old.deployment} for any template: see docs/start.md, step 5"
+    words = f"{spec.address} has no series of {pair.old.deployment} for any template: see docs/prometheus.md"
     found.notes.append(f"{words}; the queries are a guess")
     return endings[0]
 

@@ -31,7 +31,7 @@ _ENDINGS: Final[Mapping[str, str]] = {
 too little to prove their weights."""
 _PODS: Final = 'namespace="$namespace",pod=~"$deployment-[a-z0-9]+-[a-z0-9]{5}"'
 _INLINE: Final = f"""\
-    # No templates fit, so these queries are a guess: write your metrics and labels (docs/start.md, step 5).
+    # No templates fit, so these queries are a guess: write your metrics and labels (docs/prometheus.md).
     - name: errors                       # the new side alone
       events:
         bad: http_requests_total{{{_PODS},code=~"5.."}}

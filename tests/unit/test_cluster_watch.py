@@ -483,6 +483,20 @@ def test_a_kind_that_is_forbidden_is_said_and_heals(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_kind_that_becomes_forbidden_is_said_too_though_it_was_listed(tmp_path: Path) -> None:
+    async def run() -> None:
+        cluster = Cluster()
+        async with watching(cluster, tmp_path, [PLANS, DEPLOYMENTS]) as (watched, _):
+            await until(lambda: watched.synced() and bool(cluster.streams))
+            cluster.forbidden = {("deployments", "*")}
+            cluster.send("deployments", "shop", None)
+            await until(lambda: watched.missing() == ["deployments (forbidden: list and watch are not granted)"])
+            cluster.forbidden = set()
+            await until(lambda: watched.missing() == [])
+
+    asyncio.run(run())
+
+
 def test_some_namespaces_only(tmp_path: Path) -> None:
     """Each has its own list; a cluster-wide kind is taken as not installed where we may not see it."""
 

@@ -173,11 +173,11 @@ class Watch:
         return all(target in self._synced for target in self._targets if kind in (None, target.kind))
 
     def missing(self) -> list[str]:
-        """Return the targets without a complete list yet, with the reason where one is known."""
+        """Return the targets without a complete list yet, or that may not be read any more; with the reason."""
         return [
             f"{target} ({availability.value})" if (availability := self._availability.get(target)) else str(target)
             for target in self._targets
-            if target not in self._synced
+            if target not in self._synced or self._is_forbidden(target)
         ]
 
     # ---- the thread: an event loop for each instance of kopf -------------------------------------
@@ -309,6 +309,19 @@ class Watch:
         if target := self._by_path.get(request.url.path):
             self._requested_at[target] = asyncio.get_running_loop().time()
 
+    async def _note_answer(self, _: object, __: object, answer: aiohttp.TraceRequestEndParams) -> None:
+        """Note whether a target may be watched: kopf tries a refused request again for ever, and says nothing of it."""
+        target, status = self._by_path.get(answer.url.path), answer.response.status
+        if target is None or status not in (HTTPStatus.OK, HTTPStatus.FORBIDDEN):
+            return
+        found = Availability.SERVED if status == HTTPStatus.OK else Availability.FORBIDDEN
+        if found is Availability.FORBIDDEN and found is not self._availability.get(target):
+            log.warning("a kind cannot be watched", place=str(target), why=found.value)
+        self._availability[target] = found
+
+    def _is_forbidden(self, target: WatchTarget) -> bool:
+        return self._availability.get(target) is Availability.FORBIDDEN and not self._is_optional(target)
+
     def _is_optional(self, target: WatchTarget) -> bool:
         """Whether the operator works without this kind. Without Namespaces, policies by their labels block."""
         return target.kind in _DISPENSABLE or (bool(self._namespaces) and not target.kind.namespaced)
@@ -332,6 +345,7 @@ class Watch:
         config = await read_config()
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(self._note_request)
+        trace.on_request_end.append(self._note_answer)
         session = await _session(config, response_class=self._response_class(), trace_configs=[trace])
         self._sessions = [*(former for former in self._sessions if not former.closed), session]
         return kopf.AiohttpSession(

@@ -242,11 +242,23 @@ def test_what_does_not_fit_is_a_warning_where_it_is_to_be_corrected(
 
 
 OWNED = PLAN.replace("name: checkout}]}", "name: checkout}], ownership: Owned}")
+ROUTE_OF_GATEWAY = ROUTE.replace("spec:\n", "spec:\n  parentRefs: [{name: gw}]\n")
+TESTERS = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: testers, namespace: shop}
+spec:
+  parentRefs: [{name: gw}]
+  rules:
+    - matches: [{headers: [{name: x-test, value: "1"}]}]
+      backendRefs: [{name: checkout-v2, port: 80}]
+"""
 WITH_METHOD = ROUTE.replace("    - name: all\n", "    - name: all\n      matches: [{method: GET}]\n")
 
 
 @pytest.mark.parametrize(("route", "expected"), [
     (ROUTE, []),
+    (ROUTE_OF_GATEWAY + "---\n" + TESTERS, [("plan:7:22", "HTTPRoute checkout: HTTPRoute shop/testers has the same host and path /, and the operator's route takes its requests, as each of its matches names a method: name one in each match there, make its rules a part of checkout, or leave spec.traffic.ownership out")]),
     (WITH_METHOD, [("plan:7:22", "HTTPRoute checkout: rule 0 names a method, so the operator's route would not win over it: remove the method from the rule, or leave spec.traffic.ownership out")]),
 ])  # fmt: skip
 def test_a_route_in_git_from_which_the_operator_makes_its_own(

@@ -18,7 +18,7 @@ from rolloutplan.loop.owned_routes import RESOURCE, OwnedRoutes
 from rolloutplan.loop.store import PLANS, Store
 from rolloutplan.traffic.owned import LABEL
 from tests.unit.test_loop_store import KEY, made, plan
-from tests.unit.test_traffic_owned import rule
+from tests.unit.test_traffic_owned import ROOT, rule
 
 Raw = dict[str, Any]
 NAMESPACE, _, PLAN = KEY.partition("/")
@@ -60,6 +60,12 @@ class Cluster:
         self._asked("list", path)
         assert query == {"labelSelector": f"{LABEL}=true"}
         return {"items": [raw for raw in self.routes.values() if LABEL in raw["metadata"].get("labels", {})]}
+
+    async def list(self, path: str, *, timeout: float | None = None, **query: str | int) -> Raw:
+        self._asked("list", path)
+        found, at = [*self.routes.values()], int(query.get("continue", 0))
+        following = {"metadata": {"continue": str(at + 1)}} if at + 1 < len(found) else {}
+        return {"items": found[at : at + 1], **following}
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Raw:
         self._asked("create", path)
@@ -103,8 +109,16 @@ class Host:
         self.cluster.seen = self.saw
 
     def git(self, weights: Mapping[str, int], **more: Any) -> None:
-        raw = made(RESOURCE, "checkout", 1, {"rules": [rule(weights, **more)]})
+        spec = {"parentRefs": [{"name": "gw"}], "rules": [rule(weights, **more)]}
+        raw = made(RESOURCE, "checkout", 1, spec)
         self.cluster.put("checkout", {"apiVersion": "gateway.networking.k8s.io/v1", **raw})
+
+    def testers(self, **more: Any) -> None:
+        """A route with the path of the one in Git, and a header in addition."""
+        match = {**ROOT, "headers": [{"name": "x-test", "value": "1"}], **more}
+        raw = made(RESOURCE, "testers", 1, {"rules": [rule({"testers": 1}, match)]})
+        raw["spec"]["parentRefs"] = self.cluster.routes["checkout"]["spec"]["parentRefs"]
+        self.cluster.put("testers", raw)
 
     def plan(self, phase: str = "Pending", *, name: str = PLAN, moves: str = "", changes: Any = OWNED) -> None:
         """A plan in a phase whose run moves a route."""
@@ -191,6 +205,26 @@ def test_a_route_that_lost_its_label_while_no_operator_ran_is_known_when_it_is_s
         async with host.running():
             host.saw(OWN)
             await host.until(lambda: OWN not in cluster.routes, "handed back")
+
+    asyncio.run(course())
+
+
+def test_no_route_is_made_that_takes_the_requests_of_another_one_and_one_that_comes_later_is_told(host: Host) -> None:
+    async def course() -> None:
+        host.git({"v1": 1, "v2": 0})
+        host.testers()
+        host.plan()
+        async with host.running() as cluster:
+            await host.until(lambda: f"HTTPRoute {NAMESPACE}/testers has the same host and path" in host.note, "told")
+            assert not cluster.writes
+            host.testers(method="GET")
+            await host.until(lambda: cluster.writes == ["create"] and not host.note, "made")
+            host.testers()
+            await host.until(lambda: f"HTTPRoute {NAMESPACE}/testers" in host.note, "told although it is made")
+            del cluster.routes["testers"]
+            host.saw("testers")
+            await host.until(lambda: not host.note, "nothing is lost any more")
+            assert cluster.writes == ["create"]
 
     asyncio.run(course())
 

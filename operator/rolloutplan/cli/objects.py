@@ -5,7 +5,8 @@ Objects come from files.py, go to tools/objects/manifests.py and its comparisons
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +46,7 @@ from rolloutplan.traffic import ingresses
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.forms.fields import item_of, list_of
 from rolloutplan.traffic.owned import refusal
+from rolloutplan.traffic.precedence import loser
 
 _GROUPS: Final[Mapping[str, str]] = {
     "Deployment": "apps",
@@ -179,12 +181,18 @@ def read_objects(objects: Sequence[ParsedObject], templates: Templates | None = 
         elif ref is not None and _is_of(found, _OTHER_WORKLOADS):
             others[ref[1:]] = ref.kind
     checked = [(each, each.checked[0]) for each in objects]
+    owned = {
+        (each.name[0] or "", ref.name)
+        for each, spec in checked
+        if isinstance(spec, PlanSpec) and spec.traffic.ownership == "Owned"
+        for ref in spec.traffic.routes
+    }
     return Objects(
         plans=tuple(_plan(each, spec, templates) for each, spec in checked if isinstance(spec, PlanSpec)),
         deployments=Shelf("Deployment", {key: _deployment(raw) for key, raw in raws.get("Deployment", {}).items()}),
         others=Shelf("workload", others),
         services=Shelf("Service", {key: _service(raw) for key, raw in raws.get("Service", {}).items()}),
-        routes={name: _shelf(kind, _routes_in(objects, kind)) for name, kind in _kinds(objects).items()},
+        routes={name: _shelf(kind, _routes_in(objects, kind), owned) for name, kind in _kinds(objects).items()},
         mesh_services=frozenset(
             safe_get.text(parent, "name")
             for found in objects
@@ -264,9 +272,16 @@ def _routes_in(objects: Sequence[ParsedObject], kind: DescribedKind) -> dict[Ref
     return {Ref(kind.kind, ref.namespace, ref.name): each for ref, each in found}
 
 
-def _shelf(kind: DescribedKind, found: Mapping[Ref, ParsedObject]) -> Shelf[RouteFile]:
+def _shelf(
+    kind: DescribedKind, found: Mapping[Ref, ParsedObject], owned: Collection[tuple[str, str]]
+) -> Shelf[RouteFile]:
+    """The routes of a kind. `owned` are those in whose place the operator makes one of its own."""
     raws = {_ref(each): _at_home(each.raw) for each in found.values()}
-    return Shelf(kind.kind, {ref[1:]: _route(kind, raw, _others(raws, ref)) for ref, raw in raws.items()})
+    routes = {ref[1:]: _route(kind, raw, _others(raws, ref)) for ref, raw in raws.items()}
+    for ref, raw in raws.items() if kind.kind == HTTP_ROUTE else ():
+        if ref[1:] in owned:
+            routes[ref[1:]] = replace(routes[ref[1:]], not_ownable=refusal(raw) or loser(raw, raws.values()))
+    return Shelf(kind.kind, routes)
 
 
 def _at_home(raw: Any) -> dict[str, Any]:
@@ -288,7 +303,6 @@ def _route(kind: DescribedKind, raw: Mapping[str, Any], siblings: Mapping[Ref, A
         tuple(_rule(raw, rule) for rule in view.rules),
         needs_ports=kind.spec.group == BUILT_IN["HTTPRoute"].group,
         companions=frozenset(siblings) if kind.spec.share is not None else frozenset(),
-        not_ownable=refusal(raw) if kind.kind == HTTP_ROUTE else "",
     )
 
 

@@ -26,8 +26,10 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.route import HTTP_ROUTE
 from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw, if_there
+from rolloutplan.loop import route_losers
 from rolloutplan.loop.missing_rights import why
 from rolloutplan.loop.owned_plans import Name, OwnedPlans, Route, Store
+from rolloutplan.loop.route_losers import RouteLosers
 from rolloutplan.loop.routes import RouteKinds, place_of
 from rolloutplan.loop.versions import Id
 from rolloutplan.traffic import ROUTE_KINDS
@@ -61,7 +63,7 @@ _CHANGED: Final = frozenset({HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTIT
 log = structlog.get_logger(__name__)
 
 
-class Client(Protocol):
+class Client(route_losers.Client, Protocol):
     """What is needed of the API server (cluster/client.py)."""
 
     async def get(self, path: str) -> Raw: ...
@@ -102,6 +104,7 @@ class OwnedRoutes:
         self._api, self._store, self._leading, self._apply = api, store, leading, apply
         self._plans, self._lent = OwnedPlans(store, wake), lent
         self._namespaces = tuple(dict.fromkeys(namespaces)) or ("",)
+        self._losers = RouteLosers(api, self._path, self._namespaces)
         self._by_name: defaultdict[Name, set[Route]] = defaultdict(set)
         """The known routes by either name."""
         self._due: set[Route] = set()
@@ -127,7 +130,7 @@ class OwnedRoutes:
         elif resource == paths.PLANS.resource:
             self._plan_changed(f"{namespace}/{name}")
         elif resource == RESOURCE:
-            for route in self._by_name.get((namespace, name), ()):
+            for route in (*self._by_name.get((namespace, name), ()), *self._losers.seen((namespace, name), raw)):
                 self._look_at(route)
 
     def _plan_changed(self, key: str) -> None:
@@ -197,26 +200,28 @@ class OwnedRoutes:
         return True
 
     async def _look_at_one(self, route: Route) -> str:
-        """Do what a route needs next. Returns why that cannot be done, or empty. Raises ApiError."""
+        """Do what a route needs next. Returns why that cannot be done, or what is amiss; or empty. Raises ApiError."""
         source, own = await self._get(route.namespace, route.name), await self._get(route.namespace, route.own.name)
         wanted = self._plans.wanted(route)
         taken = own is not None and (is_ours(own) or wanted.moving)
         left = "" if self._lent else left_behind(source, own, wanted)
         try:
             step = next_step(source, own, wanted)
-            if isinstance(step, Follow) or (step is not None and self._lent):
+            if step is not None and (self._lent or isinstance(step, Follow)):
+                if isinstance(step, Make) and source and (words := await self._losers.of(route, source)):
+                    return words
                 await self._do(route, step)
                 taken = not isinstance(step, HandBack)
                 if not taken and source and own:  # the watch may be behind: Git's route has the traffic from now on
                     self._apply(RESOURCE, "MODIFIED", source)
                     self._apply(RESOURCE, "DELETED", own)
         except NotOwnableError as error:
-            return str(error)
+            return "; ".join(filter(None, (str(error), left)))
         finally:
             self._plans.tell(route.namespace, route.written, (left or _TAKEN.format(route.own)) if taken else "")
         if taken and not self._plans.move(route):
             self._wait_with(route)
-        return left
+        return left or (await self._losers.of(route, source) if taken and source else "")
 
     async def _do(self, route: Route, step: Step) -> None:
         """Write to an owned route. Raises ApiError."""

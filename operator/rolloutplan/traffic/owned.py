@@ -21,6 +21,7 @@ from rolloutplan.api import safe_get
 from rolloutplan.api.route import HTTP_ROUTE, owned_name
 from rolloutplan.traffic import added_text
 from rolloutplan.traffic.overlay import ADDED
+from rolloutplan.traffic.precedence import matches_of, place_of
 
 Raw = Mapping[str, Any]
 Backend = tuple[str, str, str, str, int]
@@ -261,7 +262,7 @@ def _spec(source: Raw, own: Raw | None, *, moving: bool) -> tuple[dict[str, Any]
     """
     spec, before = dict(safe_get.mapping(source, "spec")), safe_get.items(own, "spec", "rules")
     written, recorded = safe_get.items(spec, "rules"), _git_weights(own) if own is not None else []
-    taken = {(_place(match), method) for rule in written for match in _matches(rule) for method in _whole(match)}
+    taken = {(place_of(match), method) for rule in written for match in matches_of(rule) for method in _whole(match)}
     rules = [_with_methods(i, rule, taken) for i, rule in enumerate(written)]
     if (number := sum(len(rule["matches"]) for rule in rules)) > MOST_IN_ALL:
         raise NotOwnableError(f"its rules would have {number} matches, one for each method, of at most {MOST_IN_ALL}")
@@ -290,16 +291,6 @@ def _check_kept(before: Sequence[Raw], same: Sequence[int | None]) -> None:
         raise NotOwnableError(f"{words}: nothing of the change is taken over; add it again, or abort the run first")
 
 
-def _matches(rule: Raw) -> Sequence[Raw]:
-    return safe_get.items(rule, "matches") or [{"path": {"type": "PathPrefix", "value": "/"}}]
-
-
-def _place(match: Raw) -> tuple[str, str]:
-    """The path of a match: how it is compared, and with what."""
-    path = safe_get.mapping(match, "path")
-    return safe_get.text(path, "type") or "PathPrefix", safe_get.text(path, "value") or "/"
-
-
 def _whole(match: Raw) -> Sequence[str]:
     """The method of which a match takes all requests of its path; none where it looks at headers or parameters too."""
     more = safe_get.items(match, "headers") or safe_get.items(match, "queryParams")
@@ -308,7 +299,7 @@ def _whole(match: Raw) -> Sequence[str]:
 
 def _with_methods(index: int, rule: Raw, taken: Collection[tuple[tuple[str, str], str]]) -> dict[str, Any]:
     """A rule whose matches all name a method: each those that no other match of the route has `taken` for this path."""
-    matches = _matches(rule)
+    matches = matches_of(rule)
     if len(_backends(rule)) > 1 and any("method" in match for match in matches):
         words = "names a method, so the operator's route would not win over it: remove the method from the rule"
         raise NotOwnableError(f"rule {index} {words}, or leave spec.traffic.ownership out")
@@ -317,7 +308,7 @@ def _with_methods(index: int, rule: Raw, taken: Collection[tuple[tuple[str, str]
         for match in matches
         if "method" not in match
         for method in METHODS
-        if (_place(match), method) not in taken
+        if (place_of(match), method) not in taken
     ]
     each += [match for match in matches if "method" in match]
     if len(each) > MOST_MATCHES:

@@ -99,3 +99,23 @@ def test_endpoints_that_may_not_be_read_stall_a_plan_and_those_that_are_not_told
     world.served = {}
     world.advance(s(30))
     assert stalled(world) == ("", "")
+
+
+@pytest.mark.parametrize(("why", "reason"), [(RIGHT, "Forbidden"), ("its name is too long", "RouteNotOwned")])
+def test_a_route_that_the_operator_may_not_make_stalls_its_plans(why: str, reason: str) -> None:
+    world = World(route_notes={SHOP: why})
+    world.advance(s(10))
+    assert (world.phase, world.status.reason, stalled(world)[0]) == (Phase.INVALID, reason, reason)
+    world.route_notes = {}
+    world.until(Phase.JUDGING)
+
+
+@pytest.mark.parametrize(("why", "reason"), [(RIGHT, "Forbidden"), ("they cannot be listed", "OldSideInUse")])
+def test_a_removal_waits_for_the_right_to_see_what_uses_the_old_side(why: str, reason: str) -> None:
+    world = fresh({"contract": {"scaleOld": 0}})()
+    world.users_unknown = why
+    world.until(Phase.HELD, limit=m(60))
+    assert (world.status.held_for, stalled(world)[0], why in stalled(world)[1]) == ("OldSideInUse", reason, True)
+    world.users_unknown = ""
+    world.until(Phase.SUCCEEDED)
+    assert stalled(world) == ("", "")

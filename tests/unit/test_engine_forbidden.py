@@ -119,3 +119,16 @@ def test_a_removal_waits_for_the_right_to_see_what_uses_the_old_side(why: str, r
     world.users_unknown = ""
     world.until(Phase.SUCCEEDED)
     assert stalled(world) == ("", "")
+
+
+@pytest.mark.parametrize(("end", "ready"), [(Phase.SUCCEEDED, "True"), (Phase.ROLLED_BACK, "False")])
+def test_what_may_not_be_tidied_up_after_a_run_changes_nothing_of_how_it_ended(end: Phase, ready: str) -> None:
+    world = judging()()
+    world.refuses = {"mark": LACKS}
+    world.says["errors"] = 0.2 if end is Phase.ROLLED_BACK else 0.0
+    world.until(end).advance(m(1))
+    told = world.status.condition("RequestsAccepted")
+    assert told is not None and RIGHT in told.message
+    found = world.status.condition("Ready")
+    assert found is not None and (found.status, found.reason) == (ready, world.status.reason)
+    assert stalled(world)[0] == ("GuardTripped" if end is Phase.ROLLED_BACK else "")

@@ -53,6 +53,7 @@ REQUESTS_ACCEPTED = "RequestsAccepted"
 """False while the API server refuses what the run must do."""
 ROLLBACK_CAPACITY = "RollbackCapacity"
 """False while the old side could not carry what a rollback would give back."""
+_ENDED = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK})
 _AFTER_WEIGHTS = frozenset({*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING, Phase.SUCCEEDED})
 
 LONGEST_FAULT = 512
@@ -163,6 +164,8 @@ def _held_up(snapshot: Snapshot, status: Status, refusal: Refusal | None) -> tup
     """Why a plan does not go on whatever its phase is, as reason and message; None where nothing is known of that."""
     if refusal is not None and refusal.internal:
         return INTERNAL_ERROR, fault_words(status, f"{refusal.what}: {refusal.words}")
+    if status.phase in _ENDED:  # what is left to tidy up changes nothing of how it ended
+        return None
     needed = refusal is not None and refusal.lacks_right and refusal.kind != "publication"
     if words := refusal.words if refusal is not None and needed else _right_awaited(snapshot, status):
         return FORBIDDEN, (status.message if words in status.message else f"{words}; {status.message}")[:1024]

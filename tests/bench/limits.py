@@ -17,6 +17,7 @@ from typing import Any, Final
 from rolloutplan.api.limits import KIB, MAX_JOBS, MAX_POLICY, MAX_SOURCE, MAX_TEMPLATE
 from rolloutplan.cluster.decoding import shortened
 from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.preflight import try_queries
 from rolloutplan.loop.store import PLANS, Store
 from rolloutplan.traffic import undo_command
@@ -133,7 +134,7 @@ async def stopped(kind: str, line: bytes) -> float:
     event = await asyncio.to_thread(lambda: json.loads(shortened(line)))
     store.apply(kind, "ADDED", event["object"])
     await asyncio.sleep(0)
-    if kind == PLANS and (facts := store.facts("ns/large", epoch=1, claim_at=lambda _: NOW)):
+    if kind == PLANS and (facts := PlanFacts(store).of("ns/large", epoch=1, claim_at=lambda _: NOW)):
         PlanRun(facts, NOW, undo_command=undo_command).advance(facts, NOW)
         await asyncio.sleep(0)
         if facts.plan.spec is not None:
@@ -176,7 +177,8 @@ def _memory() -> list[Row]:
 
 def _cost(kind: str, make: Callable[[int], Raw], number: int) -> float:
     """KiB that each of so many objects adds to this process."""
-    store = Store(fetch=lambda _: None)
+    store = Store()
+    store.needs.fetch = lambda _: None
     store.apply(kind, None, make(-1))
     gc.collect()
     before = _resident()

@@ -60,7 +60,7 @@ async def _look(name: str, outcomes: list[str]) -> Store:
                 enough.set()
             return True
 
-        statuses = PolicyStatuses(api, store, releases, leading=leading, apply=store.apply, instance="bed")
+        statuses = PolicyStatuses(api, store.policies, releases, leading=leading, apply=store.apply, instance="bed")
         task = asyncio.create_task(statuses.run())
         await asyncio.wait_for(enough.wait(), 60)
         task.cancel()
@@ -73,7 +73,7 @@ async def _look(name: str, outcomes: list[str]) -> Store:
 def test_a_focus_shifts_there_and_back(bed: Bed, policy: dict[str, Any]) -> None:
     name = policy["metadata"]["name"]
     found = asyncio.run(_look(name, ["RolledBack", "Succeeded", "RolledBack"]))
-    assert found.policies[name].focus == "Stability"
+    assert found.policies.views[name].focus == "Stability"
     shown = bed.kubectl("get", "rpol", name, "-o", "wide")
     for words in (
         "FOCUS",

@@ -13,7 +13,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, reduce
 from itertools import count
@@ -57,6 +57,7 @@ from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.snapshot import Facts, PreflightResult, ServiceView, Snapshot
 from rolloutplan.engine.model.weights import pair
 from rolloutplan.engine.plan_run import PlanRun
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import CLUSTER_SOURCES, DEPLOYMENTS, PLANS, POLICIES, SOURCES, TEMPLATES, Store
 from rolloutplan.loop.versions import Versions
@@ -344,14 +345,13 @@ def offer(store: Store, name: str, raw: Raw) -> None:
 def twin(situation: str) -> Store:
     """Another store in which all is the same so far, and that takes an object whatever version it has."""
     first = stocked(situation)
-    same = Store(**{each.name: copy.copy(getattr(first, each.name)) for each in fields(Store)})
-    same.plans = {key: copy.copy(plan) for key, plan in same.plans.items()}
-    routes = replace(first._objects, names_service=bool)  # a method of the store would bring all of it along
-    kinds = {id(kind): kind for kind in ROUTE_KINDS.values()}  # never changed, and most of what there is to copy
-    changed_in_place = (first._uses, first._queues, first._held, routes, first.endpoints)
-    same._uses, same._queues, same._held, same._objects, same.endpoints = copy.deepcopy(changed_in_place, kinds)
-    same._objects.names_service = same._is_named
-    same._versions = Versions()
+    # What is never changed is most of what there is to copy.
+    memo: dict[int, Any] = {id(kind): kind for kind in ROUTE_KINDS.values()}
+    memo |= {id(part): part for plan in first.plans.values() for part in (plan.view, plan.status, plan.raw_status)}
+    shared, known = first.shared, (first.workloads, first.objects.views, first.policies.views, first.policies.objects)
+    memo |= {id(part): part for each in (*known, shared.sources, shared.templates) for part in each.values()}
+    same = copy.deepcopy(first, memo)
+    same.versions = same.needs.versions = Versions()
     return same
 
 
@@ -375,7 +375,7 @@ class Shop:
         return {name: workloads.service(self.raw[f"service {name}"]) for name in ("v1", "v2")}
 
     def facts(self) -> Facts:
-        facts = self.store.facts(KEY, epoch=self._epoch, claim_at=lambda _: self.now)
+        facts = PlanFacts(self.store).of(KEY, epoch=self._epoch, claim_at=lambda _: self.now)
         assert facts is not None
         return replace(facts, sinks=SINKS)
 

@@ -18,6 +18,7 @@ from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.policy_view import QueueEntry
 from rolloutplan.engine.model.snapshot import RouteConflict
 from rolloutplan.engine.policy.policies import concurrency_groups, queue_position
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.plan_routes import named_routes
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import (
@@ -160,11 +161,11 @@ def facts(store: Store, plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {
         "plan": view,
         "status": plan.status,
-        "routes": store.routes_of(plan),
+        "routes": PlanFacts(store).routes_of(plan),
         "workloads": [store.workloads.get((view.namespace, name)) for name in names],
     }
     if spec is not None:
-        found["source"] = store.source(view, plan.status)
+        found["source"] = store.shared.source(view, plan.status)
     if plan.status.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
         found["policies"] = plan.policies
     if plan.status.phase in BEFORE_WEIGHTS:
@@ -202,10 +203,10 @@ def agrees(store: Store) -> None:
     """The indexes say of every plan what a scan says."""
     known = entries(store)
     for key, plan in store.plans.items():
-        assert store.route_conflicts(plan) == route_conflicts(store, plan)
+        assert PlanFacts(store).route_conflicts(plan) == route_conflicts(store, plan)
         if plan.status.phase in BEFORE_WEIGHTS:
             me = QueueEntry(key, plan.groups, "waiting", plan.view.created, plan.view.uid)
-            assert store.queues(plan) == queues(me, [entry for each, entry in known.items() if each != key])
+            assert PlanFacts(store).queues(plan) == queues(me, [entry for each, entry in known.items() if each != key])
 
 
 @settings(max_examples=300, deadline=None)

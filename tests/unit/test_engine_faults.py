@@ -15,7 +15,7 @@ from rolloutplan.engine import decide
 from rolloutplan.engine.model.actions import RunPreflight
 from rolloutplan.engine.model.effects import Effect, Evaluate, Failure, LintQueries, ListPods, Result
 from rolloutplan.engine.plan_run import PlanRun
-from rolloutplan.loop.store import Store
+from rolloutplan.loop.shared import SharedObjects
 from tests.unit.test_loop_back import running
 from tests.world import World
 
@@ -229,13 +229,13 @@ def test_the_loop_counts_it_and_goes_on_when_not_even_the_facts_can_be_read(monk
 
     async def scenario() -> None:
         async with running() as shop:
-            right = Store.source
+            right = SharedObjects.source
             assert shop.loop.failing() == 0
-            monkeypatch.setattr(Store, "source", wrong)
+            monkeypatch.setattr(SharedObjects, "source", wrong)
             shop.loop.feed.wake_all()
             assert await shop.comes(lambda: "ValueError: no facts" in shop.status.message, 2), shop.status.message
             assert shop.loop.failing() == 1
-            monkeypatch.setattr(Store, "source", right)
+            monkeypatch.setattr(SharedObjects, "source", right)
             shop.loop.feed.wake_all()
             assert await shop.comes(lambda: shop.status.condition("Stalled") is None, 2), shop.status.message
             assert shop.loop.failing() == 0

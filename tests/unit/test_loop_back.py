@@ -179,7 +179,7 @@ def loop_over(
     """The loop over an API server and metric sources in memory."""
     client, metrics = partial((limiter or RequestLimiter()).client, cast("Api", server)), Metrics()
     store = store or Store(HOSTS)
-    sinks = Sinks(client, store.notifiers, metrics, instance="test")
+    sinks = Sinks(client, store.shared.notifiers, metrics, instance="test")
     return Reconciler(client, store, cast("Sources", sources), metrics, sinks)
 
 

@@ -20,6 +20,7 @@ from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.plan_view import Readable, Unreadable
 from rolloutplan.loop import budget, feed
 from rolloutplan.loop.budget import MAX_BYTES, MAX_PLANS, MAX_TOTAL, Budget, Entry, Limits, _Namespace
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.feed import Feed
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
@@ -44,7 +45,7 @@ class Server:
     def __init__(self) -> None:
         self.store, self.whole, self.asked, self.version = Store(), Store(), list[Id](), 0
         self.objects: dict[Id, Raw] = {}
-        self.store.fetch = self.asked.append
+        self.store.needs.fetch = self.asked.append
 
     def put(self, kind: str, name: str, namespace: str = "shop", **fields: Any) -> frozenset[str]:
         self.version += 1
@@ -82,9 +83,9 @@ def test_routes_and_deployments_that_no_plan_names_cost_a_key() -> None:
     server = Server()
     server.put(ROUTES, "checkout", spec=route("v1", "v2"))
     server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
-    assert not server.store.routes
+    assert not server.store.objects.views
     assert not server.store.workloads
-    assert server.store.version((ROUTES, "shop", "checkout"))
+    assert server.store.versions.version((ROUTES, "shop", "checkout"))
 
 
 def test_what_a_new_plan_names_is_read_again_and_the_plan_waits_for_it() -> None:
@@ -93,23 +94,23 @@ def test_what_a_new_plan_names_is_read_again_and_the_plan_waits_for_it() -> None
     server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
     server.put(PLANS, "a", spec=plan())
     assert sorted(server.asked) == [(DEPLOYMENTS, "shop", "v1"), (ROUTES, "shop", "checkout")]
-    assert server.store.awaits("shop/a")
+    assert server.store.needs.awaits("shop/a")
     assert server.answer() == {"shop/a"}
-    assert not server.store.awaits("shop/a")
-    assert server.store.routes == server.whole.routes
+    assert not server.store.needs.awaits("shop/a")
+    assert server.store.objects.views == server.whole.objects.views
     assert server.store.workloads == server.whole.workloads
 
 
 def test_a_plan_does_not_wait_for_what_does_not_exist_or_cannot_be_read() -> None:
     server = Server()
     server.put(PLANS, "a", spec=plan())
-    assert not server.store.awaits("shop/a")
+    assert not server.store.needs.awaits("shop/a")
     server.put(ROUTES, "other", spec=route("v1"))
     server.put(DEPLOYMENTS, "v3", spec={})
     server.put(PLANS, "a", spec=plan(new="v3"))
-    assert server.store.awaits("shop/a")
-    assert server.store.give_up((DEPLOYMENTS, "shop", "v3")) == {"shop/a"}
-    assert not server.store.awaits("shop/a")
+    assert server.store.needs.awaits("shop/a")
+    assert server.store.needs.give_up((DEPLOYMENTS, "shop", "v3")) == {"shop/a"}
+    assert not server.store.needs.awaits("shop/a")
 
 
 def running(written: Raw) -> Raw:
@@ -117,7 +118,7 @@ def running(written: Raw) -> Raw:
 
 
 def unread(server: Server) -> frozenset[str]:
-    facts = server.store.facts("shop/a", epoch=1, claim_at=lambda _: START)
+    facts = PlanFacts(server.store).of("shop/a", epoch=1, claim_at=lambda _: START)
     assert facts is not None
     return facts.unread
 
@@ -127,13 +128,13 @@ def test_a_run_goes_no_further_but_hears_while_a_deployment_cannot_be_read_becau
     server.put(DEPLOYMENTS, "v2", spec={"replicas": 2})
     server.put(PLANS, "a", spec=plan(), status=running(plan()))
     ident = (DEPLOYMENTS, "shop", "v2")
-    assert not server.store.give_up(ident, unread=True)
-    assert not server.store.awaits("shop/a"), "its guards stay on, and it hears commands"
+    assert not server.store.needs.give_up(ident, unread=True)
+    assert not server.store.needs.awaits("shop/a"), "its guards stay on, and it hears commands"
     assert unread(server) == {"deployments/v2"}
-    assert server.store.is_urgent(ident)
+    assert server.store.needs.is_urgent(ident)
     server.answer()
     assert not unread(server)
-    assert not server.store.is_urgent(ident)
+    assert not server.store.needs.is_urgent(ident)
 
 
 def test_a_run_waits_for_the_routes_that_it_would_roll_back() -> None:
@@ -142,9 +143,9 @@ def test_a_run_waits_for_the_routes_that_it_would_roll_back() -> None:
     moved = {"kind": "HTTPRoute", "name": "checkout", "rules": [{"index": 0, "backends": []}]}
     status = running(plan()) | {"weights": {"old": "v1", "new": "v2", "snapshot": [moved]}}
     server.put(PLANS, "a", spec=plan(), status=status, meta={"deletionTimestamp": "2026-03-01T09:00:00Z"})
-    assert server.store.awaits("shop/a"), "or its deletion would take them for gone"
+    assert server.store.needs.awaits("shop/a"), "or its deletion would take them for gone"
     server.answer()
-    assert not server.store.awaits("shop/a")
+    assert not server.store.needs.awaits("shop/a")
 
 
 @pytest.mark.parametrize("first", ["plan", "object", "read"])
@@ -160,12 +161,12 @@ def test_a_run_waits_for_what_is_too_large_to_read_because_it_is_not_gone(kind: 
         server.put(PLANS, "a", spec=plan(), status=running(plan()))
     server.answer()
     if first == "read":
-        known = dict(server.store.routes), dict(server.store.workloads)
+        known = dict(server.store.objects.views), dict(server.store.workloads)
         server.put(kind, name, **large)
-        assert known == (server.store.routes, server.store.workloads)
+        assert known == (server.store.objects.views, server.store.workloads)
         assert not unread(server)
         return
-    server.store.give_up((kind, "shop", name))
+    server.store.needs.give_up((kind, "shop", name))
     assert unread(server) == {f"{kind.partition('.')[0]}/{name}"}
     server.put(kind, name, **small)
     assert not unread(server)
@@ -200,32 +201,32 @@ def test_a_run_whose_plan_was_edited_goes_back_without_waiting_for_what_it_names
     server.put(DEPLOYMENTS, "v3", spec={"replicas": 2})
     server.put(PLANS, "a", spec=plan(new="v3"), status=running(plan()))
     assert server.asked
-    assert not server.store.awaits("shop/a")
+    assert not server.store.needs.awaits("shop/a")
 
 
 def test_nothing_is_read_again_at_a_start_whatever_is_listed_first() -> None:
     server = Server()
-    server.store.loading = True
+    server.store.needs.loading = True
     server.put(ROUTES, "checkout", spec=route("v1", "v2"))
     server.put(ROUTES, "other", spec=route("v9"))
     server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
     server.put(DEPLOYMENTS, "v9", spec={"replicas": 2})
     server.put(PLANS, "a", spec=plan())
-    server.store.loaded()
+    server.store.needs.loaded()
     assert not server.asked
-    assert [route.name for _, route in server.store.routes] == ["checkout"]
+    assert [route.name for _, route in server.store.objects.views] == ["checkout"]
     assert [name for _, name in server.store.workloads] == ["v1"]
 
 
 def test_a_route_of_another_namespace_that_gives_the_old_service_traffic_is_read_again() -> None:
     server = Server()
     server.put(ROUTES, "beside", "other", spec={"rules": [{"backendRefs": [{"name": "v1", "namespace": "shop"}]}]})
-    assert not server.store.routes
+    assert not server.store.objects.views
     status = {"phase": "Baking", "weights": {"old": "v1", "new": "v2"}}
     server.put(PLANS, "a", spec=plan(), status=status)
     server.answer()
-    found = server.store.routes_to_old(server.store.plans["shop/a"])
-    assert found == server.whole.routes_to_old(server.whole.plans["shop/a"])
+    found = PlanFacts(server.store).routes_to_old(server.store.plans["shop/a"])
+    assert found == PlanFacts(server.whole).routes_to_old(server.whole.plans["shop/a"])
     assert [view.id for view in found] == [RouteId("HTTPRoute", "beside")]
 
 
@@ -263,12 +264,12 @@ def test_once_all_is_read_a_plan_sees_what_it_would_see_if_everything_were_kept(
     server.answer()
     for key, found in server.whole.plans.items():
         ours = server.store.plans[key]
-        assert not server.store.awaits(key)
-        assert server.store.routes_of(ours) == server.whole.routes_of(found)
+        assert not server.store.needs.awaits(key)
+        assert PlanFacts(server.store).routes_of(ours) == PlanFacts(server.whole).routes_of(found)
         assert {name: server.store.workloads.get(("shop", name)) for name in ("v1", how_new(found))} == {
             name: server.whole.workloads.get(("shop", name)) for name in ("v1", how_new(found))
         }
-    named = {ident for key in server.store.plans for ident in server.store._uses.of(key)}
+    named = {ident for key in server.store.plans for ident in server.store.needs.uses.of(key)}
     assert all((DEPLOYMENTS, *ident) in named for ident in server.store.workloads)
 
 
@@ -304,24 +305,24 @@ def test_the_loop_reads_what_a_plan_names_with_no_right_but_to_list(
     async def run() -> None:
         client = cast("ResourceClient", api)
         fed = Feed(server.store, cast("Sources", None), Metrics(), lambda _: client, wake=woken.add)
-        server.store.fetch = fed.fetch
+        server.store.needs.fetch = fed.fetch
         server.put(ROUTES, "checkout", spec=route("v1", "v2"))
         server.put(DEPLOYMENTS, "v1", spec={"replicas": 2})
         server.put(PLANS, "a", spec=plan())
         server.objects.pop((DEPLOYMENTS, "shop", "v1"))
-        assert server.store.awaits("shop/a")
+        assert server.store.needs.awaits("shop/a")
         for _ in range(100):
             await asyncio.sleep(0.01)
-            if not server.store.awaits("shop/a") and len(api.asked) >= 2 + failures:
+            if not server.store.needs.awaits("shop/a") and len(api.asked) >= 2 + failures:
                 break
         await asyncio.sleep(0.05)
         await fed.close()
 
     asyncio.run(run())
     assert woken == {"shop/a"}
-    assert not server.store.awaits("shop/a")
-    assert [route.name for _, route in server.store.routes] == ["checkout"]
-    assert not server.store.version((DEPLOYMENTS, "shop", "v1"))
+    assert not server.store.needs.awaits("shop/a")
+    assert [route.name for _, route in server.store.objects.views] == ["checkout"]
+    assert not server.store.versions.version((DEPLOYMENTS, "shop", "v1"))
 
 
 # ---- the budget ------------------------------------------------------------------------------------
@@ -610,7 +611,7 @@ def test_of_a_command_no_more_is_kept_than_can_be_carried_out() -> None:
 @pytest.mark.parametrize("kind", ["predicatetemplates.rolloutplan.dev", "metricsources.rolloutplan.dev"])
 def test_a_namespace_keeps_so_many_templates_and_sources_and_the_oldest_first(kind: str) -> None:
     server = Server()
-    server.store._shared.budget.limits = Limits(2, 10 * KIB, 40 * KIB)
+    server.store.shared.budget.limits = Limits(2, 10 * KIB, 40 * KIB)
     full = "does not fit beside the other PredicateTemplates, MetricSources and Notifiers"
     specs: dict[str, Raw] = {
         "predicatetemplates.rolloutplan.dev": {"indicates": "Failure", "query": "up", "is": "> 1"},
@@ -619,7 +620,8 @@ def test_a_namespace_keeps_so_many_templates_and_sources_and_the_oldest_first(ki
     for number, name in enumerate("cba"):
         server.put(kind, name, spec=specs[kind], meta={"creationTimestamp": f"2026-03-01T09:0{9 - number}:00Z"})
     server.put(kind, "other", "beside", spec=specs[kind])
-    kept: Any = server.store.templates if kind == "predicatetemplates.rolloutplan.dev" else server.store.sources
+    shared = server.store.shared
+    kept: Any = shared.templates if kind == "predicatetemplates.rolloutplan.dev" else shared.sources
     assert {name for (_, _, name), each in kept.items() if full in each.problem} == {"c"}
     server.delete(kind, "a")
     server.answer()

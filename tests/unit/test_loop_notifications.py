@@ -25,7 +25,7 @@ def notifier(url: str, **spec: Any) -> dict[str, Any]:
 
 def tell(shop: Shop, raw: dict[str, Any]) -> None:
     """Make a notifier known to the operator, as a watch does."""
-    shop.loop.store.notifiers.hosts = HERE
+    shop.loop.store.shared.notifiers.hosts = HERE
     shop.loop.sinks.notifications.access = Access(HERE)
     shop.loop.feed.apply(NOTIFIERS, "ADDED", raw)
 

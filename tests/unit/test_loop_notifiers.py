@@ -12,6 +12,7 @@ import pytest
 from rolloutplan.api.status import Status
 from rolloutplan.cluster import paths
 from rolloutplan.engine.model.sinks import GONE_KEPT, cursors
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.notifier_status import NotifierStatuses
 from rolloutplan.loop.notifiers import MOST, Notifiers
 from rolloutplan.loop.store import Store
@@ -64,11 +65,11 @@ def test_the_facts_of_a_plan_have_them_after_the_sinks_of_all_plans() -> None:
     store.apply(paths.NOTIFIERS.resource, None, raw("own"))
     meta = {"namespace": "shop", "name": "checkout", "uid": "u", "resourceVersion": "1"}
     store.apply(paths.PLANS.resource, None, {"metadata": meta, "spec": {}})
-    facts = store.facts("shop/checkout", epoch=1, claim_at=lambda _: NOW)
+    facts = PlanFacts(store).of("shop/checkout", epoch=1, claim_at=lambda _: NOW)
     assert facts is not None
     assert [sink.name for sink in facts.sinks] == ["notifier/own"]
     store.remove((paths.NOTIFIERS.resource, "shop", "own"))
-    facts = store.facts("shop/checkout", epoch=1, claim_at=lambda _: NOW)
+    facts = PlanFacts(store).of("shop/checkout", epoch=1, claim_at=lambda _: NOW)
     assert facts is not None
     assert not facts.sinks
 

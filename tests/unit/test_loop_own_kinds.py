@@ -14,6 +14,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.engine.model.snapshot import REVERT, Facts
 from rolloutplan.loop import kind_status
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.routers import forbidden
 from rolloutplan.loop.routes import RouteKinds
@@ -65,7 +66,7 @@ def running(spec: Raw = SPEC) -> Raw:
 
 
 def facts(store: Store) -> Facts:
-    found = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+    found = PlanFacts(store).of(KEY, epoch=1, claim_at=lambda _: START)
     assert found is not None
     return found
 
@@ -111,7 +112,7 @@ def test_a_kind_that_cannot_be_read_says_why_and_stops_no_other_plan(change: Raw
     words = facts(store).routers["ourroute"].words
     assert words.startswith("RouteKind ourroute: ")
     assert says in words
-    other = store.facts("shop/other", epoch=1, claim_at=lambda _: START)
+    other = PlanFacts(store).of("shop/other", epoch=1, claim_at=lambda _: START)
     assert other is not None
     assert not other.routers
 
@@ -150,7 +151,7 @@ def test_a_run_goes_on_with_the_kind_with_which_it_began() -> None:
         store.apply(OWN_KINDS, event, kind(spec, version))
         assert weights(store) == [100, 0]
         assert OURS in store.routes_wanted()
-    undo = store.undo_command(
+    undo = PlanFacts(store).undo_command(
         KEY, "shop", RouteWeights(kind="ourroute", name="checkout", rules=facts(store).routes[ROUTE].rules)
     )
     assert '"path":"/spec/targets/0/share"' in undo

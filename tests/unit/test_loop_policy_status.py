@@ -14,10 +14,11 @@ from rolloutplan.api.status import Status
 from rolloutplan.cluster import plans, policies
 from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.loop import policy_status
+from rolloutplan.loop.policies import Selected
 from rolloutplan.loop.policy_status import PolicyStatuses, next_status
 from rolloutplan.loop.record_pruning import Entry
 from rolloutplan.loop.releases import Releases
-from rolloutplan.loop.store import POLICIES, Selected, Store
+from rolloutplan.loop.store import POLICIES, Store
 from rolloutplan.loop.stored_plan import Plan
 from rolloutplan.telemetry.metrics import Metrics
 from tests.world import PLAN
@@ -159,7 +160,7 @@ def look(server: Server, store: Store, found: Releases, looks: int = 1, *, leads
     async def whole() -> None:
         statuses = PolicyStatuses(
             cast("ResourceClient", server),
-            store,
+            store.policies,
             found,
             leading=lambda: leads,
             apply=store.apply,
@@ -177,7 +178,7 @@ def look(server: Server, store: Store, found: Releases, looks: int = 1, *, leads
 
 
 def focus_in(store: Store) -> str:
-    return store.policies["production"].focus
+    return store.policies.views["production"].focus
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +220,7 @@ def test_a_shift_is_in_the_status_before_it_is_in_force_and_is_told_once() -> No
     server.fails = {}
     look(server, store, found)
     assert focus_in(store) == "Stability"
-    assert [each.of for each in store.places(store.policies["production"], ["shop"])] == [2]
+    assert [each.of for each in store.policies.places(store.policies.views["production"], ["shop"])] == [2]
     look(server, store, found, looks=3)
     (event,) = server.events
     assert (event["reason"], event["type"], event["regarding"]["name"]) == ("FocusShifted", "Warning", "production")

@@ -6,6 +6,7 @@ import pytest
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.engine.model.snapshot import RouteView
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.routes import RouteKinds
 from rolloutplan.loop.store import PLANS, Store
 from rolloutplan.loop.versions import Id
@@ -44,10 +45,10 @@ def weights(view: RouteView) -> list[dict[str, int]]:
 def test_each_kind_on_a_resource_reads_its_objects() -> None:
     found, split = Store(), '{"checkout-v1": 3, "checkout-v2": 1}'
     found.apply(INGRESSES, "ADDED", ingress("main", 5, "checkout-v1", **{"zalando.org/backend-weights": split}))
-    assert weights(found.routes["shop", RouteId(WEIGHED, "main")]) == [{"checkout-v1": 300, "checkout-v2": 100}]
-    assert weights(found.routes["shop", RouteId(CANARY, "main")]) in ([], [{}])
+    assert weights(found.objects.views["shop", RouteId(WEIGHED, "main")]) == [{"checkout-v1": 300, "checkout-v2": 100}]
+    assert weights(found.objects.views["shop", RouteId(CANARY, "main")]) in ([], [{}])
     found.apply(INGRESSES, "DELETED", ingress("main", 6, "checkout-v1"))
-    assert not found.routes
+    assert not found.objects.views
 
 
 def test_a_route_is_read_with_the_objects_beside_it_and_again_when_one_of_them_changes() -> None:
@@ -56,52 +57,53 @@ def test_a_route_is_read_with_the_objects_beside_it_and_again_when_one_of_them_c
     found.apply(PLANS, "ADDED", named((CANARY, "checkout-canary")))
     found.apply(INGRESSES, "ADDED", canary())
     assert found.apply(INGRESSES, "ADDED", ingress("main", 7, "checkout-v1")) == {KEY}
-    assert weights(found.routes["shop", route]) == [{"checkout-v1": 95, "checkout-v2": 5}]
+    assert weights(found.objects.views["shop", route]) == [{"checkout-v1": 95, "checkout-v2": 5}]
     assert found.apply(INGRESSES, "MODIFIED", ingress("main", 8, "checkout-v3")) == {KEY}
-    assert weights(found.routes["shop", route]) == [{"checkout-v3": 95, "checkout-v2": 5}]
+    assert weights(found.objects.views["shop", route]) == [{"checkout-v3": 95, "checkout-v2": 5}]
     assert found.apply(INGRESSES, "MODIFIED", ingress("main", 9, "checkout-v3", unrelated="x")) == frozenset()
 
 
 def test_what_stands_beside_a_route_is_kept_and_read_again_where_only_a_key_was_kept() -> None:
     found, asked = Store(), list[Id]()
-    found.fetch = asked.append
+    found.needs.fetch = asked.append
     found.apply(INGRESSES, None, ingress("main", 5, "another"))
     found.apply(INGRESSES, None, canary())
-    assert not found.routes, "no plan needs them"
+    assert not found.objects.views, "no plan needs them"
     found.apply(PLANS, "ADDED", named((CANARY, "checkout-canary")))
     assert set(asked) == {(INGRESSES, "shop", "main"), (INGRESSES, "shop", "checkout-canary")}
-    assert found.awaits(KEY)
+    assert found.needs.awaits(KEY)
     for raw in (canary(), ingress("main", 5, "checkout-v1")):
         found.apply(INGRESSES, None, raw)
-    assert not found.awaits(KEY)
-    assert weights(found.routes["shop", RouteId(CANARY, "checkout-canary")]) == [{"checkout-v1": 95, "checkout-v2": 5}]
+    assert not found.needs.awaits(KEY)
+    view = found.objects.views["shop", RouteId(CANARY, "checkout-canary")]
+    assert weights(view) == [{"checkout-v1": 95, "checkout-v2": 5}]
     found.apply(PLANS, "DELETED", plan(version=20))
-    assert not found.routes
+    assert not found.objects.views
 
 
 def test_two_plans_that_move_one_object_as_two_kinds_meet_on_it() -> None:
     found, ours, theirs = Store(), RouteId(CANARY, "main"), RouteId(WEIGHED, "main")
     found.apply(PLANS, "ADDED", named((CANARY, "main")))
     found.apply(PLANS, "ADDED", named((WEIGHED, "main"), name="other", version=2, phase="Judging"))
-    (rival,) = found.route_conflicts(found.plans[KEY])
+    (rival,) = PlanFacts(found).route_conflicts(found.plans[KEY])
     assert (rival.key, rival.others) == ("shop/other", {ours: theirs})
     assert rival.meets(ours, frozenset({7})), "whatever the rules"
     found.apply(PLANS, "MODIFIED", named((WEIGHED, "elsewhere"), name="other", version=3, phase="Judging"))
-    assert not found.route_conflicts(found.plans[KEY])
+    assert not PlanFacts(found).route_conflicts(found.plans[KEY])
 
 
 def test_kinds_of_two_groups_with_one_plural_do_not_meet() -> None:
     found = Store()
     found.apply(PLANS, "ADDED", named(("VirtualService", "main")))
     found.apply(PLANS, "ADDED", named(("GlooVirtualService", "main"), name="other", version=2, phase="Judging"))
-    assert not found.route_conflicts(found.plans[KEY])
+    assert not PlanFacts(found).route_conflicts(found.plans[KEY])
     assert {"virtualservices.networking.istio.io", "virtualservices.gateway.solo.io"} == set(found.routes_wanted())
 
 
 def test_a_plan_that_names_one_object_as_two_kinds_is_told_so() -> None:
     found = Store()
     found.apply(PLANS, "ADDED", named((CANARY, "main"), (WEIGHED, "main")))
-    facts = found.facts(KEY, epoch=1, claim_at=lambda _: START)
+    facts = PlanFacts(found).of(KEY, epoch=1, claim_at=lambda _: START)
     assert facts is not None
     assert facts.routers[WEIGHED].words.startswith("NginxCanary main is the same object")
 
@@ -135,7 +137,7 @@ def virtual_service(name: str, version: int, *hosts: str) -> dict[str, Any]:
 def test_the_rules_of_a_route_are_read_once_a_version_and_only_where_a_plan_may_need_them(reads: list[str]) -> None:
     """One of 16,000 rules takes seconds, in which the loop serves nobody."""
     found = Store()
-    found.fetch = list[Id]().append
+    found.needs.fetch = list[Id]().append
     found.apply(PLANS, "ADDED", named(("VirtualService", "main")))
     for version in (5, 6):
         found.apply(VIRTUAL_SERVICES, "MODIFIED", virtual_service("unrelated", version, "another", "checkout-v9"))
@@ -148,7 +150,7 @@ def test_the_rules_of_a_route_are_read_once_a_version_and_only_where_a_plan_may_
 
 def test_a_route_that_was_left_unread_is_read_again_for_a_plan_that_names_a_service_of_it(reads: list[str]) -> None:
     found, asked = Store(), list[Id]()
-    found.fetch = asked.append
+    found.needs.fetch = asked.append
     found.apply(VIRTUAL_SERVICES, "ADDED", virtual_service("giver", 5, "checkout-v1"))
     found.apply(VIRTUAL_SERVICES, "ADDED", virtual_service("unrelated", 6, "another"))
     found.apply(PLANS, "ADDED", named(("VirtualService", "main")))

@@ -10,6 +10,7 @@ from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.cluster.paths import Kind
 from rolloutplan.engine.model.snapshot import Facts, RouteView
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.routers import Trouble, forbidden, not_installed, silent
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import PLANS, Store
@@ -32,13 +33,13 @@ class Watched:
     calls: int = 0
 
     def __post_init__(self) -> None:
-        self.store.routers_changed = self.changed
+        self.store.needs.routers_changed = self.changed
 
     def changed(self) -> None:
         self.calls += 1
 
     def facts(self) -> Facts:
-        found = self.store.facts(KEY, epoch=1, claim_at=lambda _: START)
+        found = PlanFacts(self.store).of(KEY, epoch=1, claim_at=lambda _: START)
         assert found is not None
         return found
 
@@ -71,9 +72,9 @@ def test_a_plan_waits_until_its_routes_have_been_listed(status: dict[str, object
     """Until then no route is known, and a run would take its own for gone."""
     watched = Watched()
     watched.store.apply(PLANS, "ADDED", plan(status=status))
-    assert watched.store.awaits(KEY)
+    assert watched.store.needs.awaits(KEY)
     assert watched.store.routes_listed(ROUTES) == {KEY}
-    assert not watched.store.awaits(KEY)
+    assert not watched.store.needs.awaits(KEY)
     assert watched.store.routes_listed(ROUTES) == set(), "the next list is no news"
 
 
@@ -94,7 +95,7 @@ def test_a_resource_in_trouble_is_said_and_a_run_takes_none_of_its_routes_for_go
     watched.store.apply(PLANS, "ADDED", plan(status=RUNNING))
     assert watched.store.routes_failed(ROUTES, trouble) == {KEY}
     assert watched.store.routes_failed(ROUTES, trouble) == set(), "the same once more is no news"
-    assert not watched.store.awaits(KEY)
+    assert not watched.store.needs.awaits(KEY)
     found = watched.facts()
     assert found.routers["HTTPRoute"].reason is reason
     assert says in found.routers["HTTPRoute"].words
@@ -190,10 +191,10 @@ def test_what_was_known_of_a_resource_is_forgotten_with_the_last_plan_that_names
     watched.store.routes_listed(ROUTES)
     watched.store.apply(PLANS, "DELETED", plan(version=9))
     watched.store.routes_unwanted(ROUTES)
-    assert not watched.store.routes
-    assert watched.store.version((ROUTES, "shop", "checkout")) == ""
+    assert not watched.store.objects.views
+    assert watched.store.versions.version((ROUTES, "shop", "checkout")) == ""
     watched.store.apply(PLANS, "ADDED", plan(version=10, uid="another"))
-    assert watched.store.awaits(KEY), "it is listed anew"
+    assert watched.store.needs.awaits(KEY), "it is listed anew"
     assert watched.store.apply(ROUTES, None, made(ROUTES, "checkout", 5)) == {KEY}
 
 

@@ -11,6 +11,7 @@ from rolloutplan.api.status import STARTING, Backend, Phase, RouteWeights, RuleW
 from rolloutplan.engine.model.plan_view import NeedsTemplates, Readable
 from rolloutplan.engine.model.snapshot import REVERT, SEQ
 from rolloutplan.loop import versions
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import (
     CLUSTER_SOURCES,
@@ -72,7 +73,7 @@ def test_after_a_success_the_route_in_git_counts_where_the_operator_owned_anothe
     store.apply(PLANS, "ADDED", plan(status=status, changes={"traffic.ownership": ownership}))
     rules = [{"backendRefs": [{"name": "checkout-v1", "port": 80}]}]
     assert store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 2, {"rules": rules})) == {KEY}
-    assert [view.id.name for view in store.routes_to_old(store.plans[KEY])] == ["checkout"] * counts
+    assert [view.id.name for view in PlanFacts(store).routes_to_old(store.plans[KEY])] == ["checkout"] * counts
 
 
 def test_an_object_of_the_version_that_is_known_changes_nothing() -> None:
@@ -100,7 +101,14 @@ def any_object(kind: str, version: int, **meta: Any) -> Raw:
 
 
 def here(store: Store) -> bool:
-    return bool(store.plans or store.routes or store.workloads or store.sources or store.policies or store.templates)
+    return bool(
+        store.plans
+        or store.objects.views
+        or store.workloads
+        or store.shared.sources
+        or store.policies.views
+        or store.shared.templates
+    )
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
@@ -199,9 +207,9 @@ def test_a_server_that_does_not_number_its_versions_is_taken_at_its_word() -> No
     store = Store()
     for event, version in (("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "c"), ("ADDED", "a")):
         assert store.apply(ROUTES, event, made(ROUTES, "checkout", version=version)) == set()
-    assert store.version((ROUTES, "shop", "checkout")) == "a"
+    assert store.versions.version((ROUTES, "shop", "checkout")) == "a"
     store.apply(ROUTES, "DELETED", made(ROUTES, "checkout", version="d"))
-    assert not store.routes
+    assert not store.objects.views
 
 
 def test_of_what_is_gone_only_the_newest_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +219,7 @@ def test_of_what_is_gone_only_the_newest_is_remembered(monkeypatch: pytest.Monke
         store.apply(ROUTES, "DELETED", made(ROUTES, name, version))
     for name in "abc":
         store.apply(ROUTES, "MODIFIED", made(ROUTES, name, 5))
-    assert {route.name for _, route in store.routes} == {"a"}
+    assert {route.name for _, route in store.objects.views} == {"a"}
 
 
 def test_an_object_that_was_made_anew_is_not_deleted_by_what_is_said_of_the_former() -> None:
@@ -220,7 +228,7 @@ def test_an_object_that_was_made_anew_is_not_deleted_by_what_is_said_of_the_form
     store.apply(ROUTES, "DELETED", made(ROUTES, "checkout", 4))
     store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 6))
     store.apply(ROUTES, "DELETED", made(ROUTES, "checkout", 5))
-    assert ("shop", RouteId("HTTPRoute", "checkout")) in store.routes
+    assert ("shop", RouteId("HTTPRoute", "checkout")) in store.objects.views
 
 
 @pytest.mark.parametrize(
@@ -268,8 +276,8 @@ def test_what_is_gone_is_gone(kind: str) -> None:
     store = Store()
     for event in ("ADDED", "DELETED"):
         store.apply(kind, event, made(kind, "default", spec=source("http://prom")))
-    assert not (store.routes or store.workloads or store.sources or store.templates)
-    assert not store.version((kind, "" if kind.startswith("cluster") else "shop", "default"))
+    assert not (store.objects.views or store.workloads or store.shared.sources or store.shared.templates)
+    assert not store.versions.version((kind, "" if kind.startswith("cluster") else "shop", "default"))
 
 
 def test_a_plan_that_is_gone_is_forgotten_with_all_that_it_named() -> None:
@@ -301,7 +309,8 @@ def test_plans_on_one_route_know_what_to_expect_of_each_other(rival: Raw, runnin
     store.apply(PLANS, "ADDED", plan())
     store.apply(PLANS, "ADDED", rival)
     store.apply(PLANS, "ADDED", plan("elsewhere", changes={"traffic.routes[0].name": "another"}))
-    found = [(each.key, each.routes, each.running, each.waiting) for each in store.route_conflicts(store.plans[KEY])]
+    conflicts = PlanFacts(store).route_conflicts(store.plans[KEY])
+    found = [(each.key, each.routes, each.running, each.waiting) for each in conflicts]
     routes = frozenset({RouteId("HTTPRoute", "checkout")})
     assert found == ([("shop/rival", routes, running, waiting)] if running or waiting else [])
 
@@ -352,11 +361,11 @@ def test_plans_that_size_one_deployment_know_of_each_other(ours: Raw, theirs: Ra
     store = Store()
     store.apply(PLANS, "ADDED", plan(changes=ours))
     touched = store.apply(PLANS, "ADDED", plan("rival", changes=theirs, status={"phase": "Judging"}))
-    found = [(each.key, set(each.sizes)) for each in store.route_conflicts(store.plans[KEY])]
+    found = [(each.key, set(each.sizes)) for each in PlanFacts(store).route_conflicts(store.plans[KEY])]
     assert found == ([("shop/rival", sizes)] if sizes else [])
     assert not sizes or KEY in touched
     ends = store.apply(PLANS, "MODIFIED", plan("rival", version=2, changes=theirs, status={"phase": "Succeeded"}))
-    assert store.route_conflicts(store.plans[KEY]) == ()
+    assert PlanFacts(store).route_conflicts(store.plans[KEY]) == ()
     assert not sizes or KEY in ends
 
 
@@ -381,19 +390,19 @@ def test_routes_of_two_kinds_with_one_name_are_two_routes() -> None:
     on_grpc(store, "other")
     assert store.apply(ROUTES, "ADDED", made(ROUTES, "checkout", 3)) == {KEY}
     assert store.apply(GRPCROUTES, "ADDED", made(GRPCROUTES, "checkout", 2)) == {"shop/other"}
-    assert [*store.routes_of(store.plans[KEY])] == [http]
-    assert [*store.routes_of(store.plans["shop/other"])] == [grpc]
+    assert [*PlanFacts(store).routes_of(store.plans[KEY])] == [http]
+    assert [*PlanFacts(store).routes_of(store.plans["shop/other"])] == [grpc]
     assert store.apply(GRPCROUTES, "DELETED", made(GRPCROUTES, "checkout", 4)) == {"shop/other"}
-    assert [*store.routes] == [("shop", http)]
+    assert [*store.objects.views] == [("shop", http)]
 
 
 def test_plans_on_routes_of_two_kinds_with_one_name_are_no_rivals() -> None:
     store = Store()
     for name in ("checkout", "other"):
         store.apply(PLANS, "ADDED", plan(name))
-    assert [rival.key for rival in store.route_conflicts(store.plans[KEY])] == ["shop/other"]
+    assert [rival.key for rival in PlanFacts(store).route_conflicts(store.plans[KEY])] == ["shop/other"]
     on_grpc(store, "other")
-    assert store.route_conflicts(store.plans[KEY]) == store.route_conflicts(store.plans["shop/other"]) == ()
+    assert not any(PlanFacts(store).route_conflicts(store.plans[key]) for key in (KEY, "shop/other"))
     assert store.apply(PLANS, "DELETED", plan("other", version=3)) == {"shop/other"}
 
 
@@ -505,7 +514,7 @@ def test_a_plan_asks_the_source_of_its_namespace_else_that_of_the_cluster(
     store.apply(PLANS, "ADDED", plan())
     for kind, spec in there:
         store.apply(kind, "ADDED", made(kind, "default", spec=spec))
-    found = store.source(store.plans[KEY].view, Status())
+    found = store.shared.source(store.plans[KEY].view, Status())
     assert (found.spec.prometheus.url if found.spec else None) == url
     assert found.problem.startswith(problem) if problem else not found.problem
 
@@ -530,16 +539,16 @@ def test_a_run_asks_the_source_with_which_it_began_whatever_gets_its_name(
     store.apply(PLANS, "ADDED", plan(status=status.to_raw()))
     for kind, spec in there:
         store.apply(kind, "ADDED", made(kind, "default", spec=spec))
-    facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+    facts = PlanFacts(store).of(KEY, epoch=1, claim_at=lambda _: START)
     assert facts is not None
-    found = store.source(facts.plan, facts.status)
+    found = store.shared.source(facts.plan, facts.status)
     assert (found.spec.prometheus.url if found.spec else None) == url
     assert found.problem.startswith(problem) if problem else not found.problem
     asked = facts.source.object if facts.source else None
     assert (asked.kind if asked else None) == (began if url else None)
     assert (asked.shadowed_by if asked else "") == ("uid-default" if url == "http://all:9090" else "")
     ended = change(status, phase=Phase.SUCCEEDED)
-    assert store.source(facts.plan, ended).key.kind == there[-1][0]
+    assert store.shared.source(facts.plan, ended).key.kind == there[-1][0]
 
 
 @pytest.mark.parametrize(
@@ -556,7 +565,7 @@ def test_another_source_is_one_that_may_answer_otherwise(changes: Raw, is_anothe
         store = Store(SourceHosts.read(["own", "evil"]))
         store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=spec))
         store.apply(PLANS, "ADDED", plan())
-        facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+        facts = PlanFacts(store).of(KEY, epoch=1, claim_at=lambda _: START)
         assert facts is not None and facts.source is not None and facts.source.object is not None
         return facts.source.object.digest
 
@@ -566,13 +575,14 @@ def test_another_source_is_one_that_may_answer_otherwise(changes: Raw, is_anothe
 def test_an_error_budget_is_asked_of_the_cluster_whatever_the_namespace_has() -> None:
     store = Store(SourceHosts.read(["own:9090"]))
     store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=OWN))
-    assert store.cluster_source("default", "shop").problem.startswith("ClusterMetricSource default does not exist")
+    missing = store.shared.cluster_source("default", "shop").problem
+    assert missing.startswith("ClusterMetricSource default does not exist")
     store.apply(CLUSTER_SOURCES, "ADDED", made(CLUSTER_SOURCES, "default", spec=ALL))
-    found = store.cluster_source("default", "shop").spec
+    found = store.shared.cluster_source("default", "shop").spec
     assert found is not None
     assert found.prometheus.url == "http://all:9090"
     store.apply(CLUSTER_SOURCES, "MODIFIED", made(CLUSTER_SOURCES, "default", 2, spec=ALL | {"namespaces": ["bank"]}))
-    assert store.cluster_source("default", "shop").problem == (
+    assert store.shared.cluster_source("default", "shop").problem == (
         "ClusterMetricSource default does not admit namespace shop: add it to spec.namespaces"
     )
 
@@ -583,7 +593,7 @@ def test_policies_by_labels_of_a_namespace_follow_them() -> None:
     store.apply(PLANS, "ADDED", plan())
 
     def found() -> list[tuple[str, bool]]:
-        facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+        facts = PlanFacts(store).of(KEY, epoch=1, claim_at=lambda _: START)
         assert facts is not None
         return [(policy.name, policy.spec is not None) for policy in facts.policies]
 
@@ -670,9 +680,9 @@ def test_a_plan_without_its_template_still_says_what_it_depends_on() -> None:
     assert store.apply(DEPLOYMENTS, "ADDED", made(DEPLOYMENTS, "checkout-v2")) == {KEY}
     assert store.apply(SOURCES, "ADDED", made(SOURCES, "default", spec=source("http://prom"))) == {KEY}
     store.apply(PLANS, "ADDED", plan("rival"))
-    assert store.route_conflicts(store.plans["shop/rival"]) == (), "it is not about to start"
+    assert PlanFacts(store).route_conflicts(store.plans["shop/rival"]) == (), "it is not about to start"
     store.apply(PLANS, "MODIFIED", plan(version=2, changes=REFERS, status={"phase": "Judging"}))
-    (rival,) = store.route_conflicts(store.plans["shop/rival"])
+    (rival,) = PlanFacts(store).route_conflicts(store.plans["shop/rival"])
     assert (rival.key, rival.running, rival.waiting) == (KEY, True, False)
 
 
@@ -681,14 +691,14 @@ def test_a_name_that_no_service_can_have_is_not_followed(name: str) -> None:
     """The API server would refuse the list of all of them for it."""
     store = Store()
     store.apply(PLANS, "ADDED", plan(changes={"old.deployment": "v1", "new.deployment": name}))
-    assert store.services(None) == {("shop", "v1")}
+    assert store.needs.services(None) == {("shop", "v1")}
 
 
 def test_a_service_of_an_edited_status_is_not_followed_by_a_name_that_none_can_have() -> None:
     store = Store()
     store.apply(PLANS, "ADDED", plan(status={"phase": "Judging", "weights": {"old": "v1,v2)", "new": "v2"}}))
-    assert all(service.isalnum() or "-" in service for _, service in store.services("shop"))
-    assert ("shop", "v1,v2)") not in store.services(None)
+    assert all(service.isalnum() or "-" in service for _, service in store.needs.services("shop"))
+    assert ("shop", "v1,v2)") not in store.needs.services(None)
 
 
 def test_a_plan_that_names_other_rules_wakes_those_that_wait_for_its_routes() -> None:
@@ -757,6 +767,6 @@ def test_an_undo_command_on_a_route_is_that_of_the_plan_that_wrote_last(writer: 
     routes = {"traffic.routes": [{"kind": "HTTPRoute", "name": "web"}]}
     for name in ("checkout", "other"):
         store.apply(PLANS, "ADDED", plan(name, changes=routes, uid=f"uid-{name}"))
-    facts = store.facts(KEY, epoch=1, claim_at=lambda _: START)
+    facts = PlanFacts(store).of(KEY, epoch=1, claim_at=lambda _: START)
     assert facts is not None
     assert bool(facts.undo) is is_ours

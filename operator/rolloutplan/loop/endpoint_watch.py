@@ -54,7 +54,7 @@ class StreamClient(Protocol):
 
 
 class Plans(Protocol):
-    """What is needed of the store (loop/store.py)."""
+    """What plans name (loop/needs.py)."""
 
     def services(self, namespace: str | None) -> frozenset[Service]:
         """The Services that plans name, in a namespace or everywhere."""

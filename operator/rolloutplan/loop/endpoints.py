@@ -1,6 +1,6 @@
 """The ready endpoints of the Services that plans name, merged over the slices of each Service.
 
-loop/endpoint_watch.py brings the slices; loop/store.py gives the views to the runs. A Service that was never listed is
+loop/endpoint_watch.py brings the slices; loop/facts.py gives the views to the runs. A Service that was never listed is
 not known, which is not the same as a Service without endpoints.
 """
 

@@ -64,9 +64,12 @@ from rolloutplan.engine.model.snapshot import (
     Snapshot,
 )
 from rolloutplan.loop import preflight, users
+from rolloutplan.loop.facts import PlanFacts
+from rolloutplan.loop.feed import Feed
 from rolloutplan.loop.limiter import Clients, Priority
 from rolloutplan.loop.missing_rights import missing_right
 from rolloutplan.loop.rights import Rights
+from rolloutplan.loop.stagger import Offsets
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
 from rolloutplan.metrics.base import Provider
 from rolloutplan.metrics.evaluator import evaluate
@@ -82,40 +85,33 @@ ROLLBACK_WITHIN: Final = 2.0
 _OBJECT_NOT_FOUND: Final = "NotFound"
 """The reason of a 404 about an object. That of a resource that is not served, as while its CRD changes, has none."""
 
-ApplyObject = Callable[[str, str | None, dict[str, Any]], None]
-RemoveObject = Callable[[str, str, str], None]
-
 log = structlog.stdlib.get_logger("rolloutplan")
 
 
 class Executor:
     """Carries out each kind of work.
 
-    `sink` returns the sink of a plan of a namespace by its name; None where it is gone.
-
-    `apply` gets every object in an answer, `remove` the kind, namespace and name of an object that is gone.
-    `count_delay` returns for how many seconds a plan delays its count queries, `look_delay` for how many it delays the
-    record of a look. `still_wanted` tells whether a Job or a scaling is still the current task of its plan, and whether
-    a look is still to be recorded.
+    `sink` returns the sink of a plan of a namespace by its name; None where it is gone. `feed` gets every object in an
+    answer, and what is gone. `still_wanted` tells whether a Job or a scaling is still the current task of its plan, and
+    whether a look is still to be recorded.
     """
 
     def __init__(
         self,
         client: Clients,
+        facts: PlanFacts,
         store: Store,
         sources: Sources,
         metrics: Metrics,
         sink: Callable[[str, str], DecisionSink | None],
+        feed: Feed,
+        offsets: Offsets,
         *,
-        apply: ApplyObject,
-        remove: RemoveObject,
-        count_delay: Callable[[str], float],
-        look_delay: Callable[[str], float],
         still_wanted: Callable[[Effect], bool],
     ) -> None:
-        self._client, self._store, self._sources, self._metrics, self._sink = client, store, sources, metrics, sink
-        self._apply, self._remove, self._count_delay, self._look_delay = apply, remove, count_delay, look_delay
-        self._still_wanted = still_wanted
+        self._client, self._facts, self._store, self._sources = client, facts, store, sources
+        self._metrics, self._sink = metrics, sink
+        self._feed, self._offsets, self._still_wanted = feed, offsets, still_wanted
         self._rights = Rights()
         self._handlers: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
             Record: self._record,
@@ -148,17 +144,17 @@ class Executor:
 
     async def _record(self, effect: Effect, work: Record) -> None:
         raw = await plans.write_status(self._client(Priority.RECORDS), effect.snapshot.plan, work.patch)
-        self._apply(PLANS, "MODIFIED", raw)
+        self._feed.apply(PLANS, "MODIFIED", raw)
 
     async def _write_look(self, effect: Effect, work: WriteLook) -> None:
         """Record a look at the plan's own offset, over its newest version: nobody waits for it."""
         key = effect.snapshot.plan.key
-        await asyncio.sleep(self._look_delay(key))
+        await asyncio.sleep(self._offsets.look_delay(key))
         plan = self._store.plans.get(key)
         if plan is None or not self._still_wanted(effect):
             return
         raw = await plans.write_status(self._client(Priority.LOOKS), plan.view, look_patch(work.at, work.published))
-        self._apply(PLANS, "MODIFIED", raw)
+        self._feed.apply(PLANS, "MODIFIED", raw)
 
     async def _patch_plan_metadata(self, effect: Effect, work: PatchPlanMetadata) -> None:
         client = self._client(Priority.RECORDS)
@@ -166,14 +162,14 @@ class Executor:
             client, effect.snapshot.plan, finalizer=work.finalizer, undo_annotation=work.undo_annotation
         )
         if raw is not None and "spec" in raw:
-            self._apply(PLANS, "MODIFIED", raw)
+            self._feed.apply(PLANS, "MODIFIED", raw)
 
     async def _patch_route(self, effect: Effect, work: PatchRoute) -> Failure | NoEffect | None:
         """Patch weights against the snapshot of the decision; a rollback patches against the newest known route."""
         namespace, route, snapshot = effect.snapshot.plan.namespace, work.target.id, effect.snapshot
         seen = snapshot.routes[route]
         known = self._store.plans.get(snapshot.plan.key) if effect.urgent else None
-        view = self._store.routes_of(known).get(route, seen) if known is not None else seen
+        view = self._facts.routes_of(known).get(route, seen) if known is not None else seen
         kinds, kept = self._store.kinds, snapshot.status.weights.kinds
         kind, ident = kinds.get(route.kind, kept), kinds.ident(namespace, route, kept)
         if kind is None or ident is None:
@@ -197,7 +193,7 @@ class Executor:
             log.info("undo command put right", route=route.name)
         if effect.urgent and (since := _known_since(snapshot.status)):
             self._metrics.observe_write_delay((now() - since).total_seconds())
-        self._apply(ident[0], "MODIFIED", raw)
+        self._feed.apply(ident[0], "MODIFIED", raw)
         for size in kind.scalings(view, work.target):
             if (failure := await self._resize(effect, size)) is not None:
                 return failure
@@ -206,7 +202,7 @@ class Executor:
     def _effect_on(self, key: str, route: RouteId, raw: Mapping[str, Any], target: RouteWeights) -> NoEffect | None:
         """`NoEffect` where the object in the answer to a write does not have what was written."""
         plan = self._store.plans.get(key)
-        view = self._store.routes_of(plan).get(route) if plan is not None else None
+        view = self._facts.routes_of(plan).get(route) if plan is not None else None
         if (
             view is None
             or view.ready_pods is not None
@@ -231,7 +227,7 @@ class Executor:
         chosen = f"metadata.name={size.deployment}"  # a list of one: the operator may list Deployments, and not get one
         listed = await client.list(paths.path(paths.DEPLOYMENTS, namespace), timeout=limit, fieldSelector=chosen)
         for raw in safe_get.items(listed, "items"):
-            self._apply(DEPLOYMENTS, "MODIFIED", raw)
+            self._feed.apply(DEPLOYMENTS, "MODIFIED", raw)
         return None
 
     async def _run_job(self, effect: Effect, work: RunJob) -> JobView:
@@ -271,9 +267,9 @@ class Executor:
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND or error.reason != _OBJECT_NOT_FOUND:
                 raise
-            self._remove(kind, effect.snapshot.plan.namespace, name)
+            self._feed.remove(kind, effect.snapshot.plan.namespace, name)
         else:
-            self._apply(kind, "MODIFIED", raw)
+            self._feed.apply(kind, "MODIFIED", raw)
 
     async def _list_pods(self, effect: Effect, work: ListPods) -> Pods:
         client = self._client(Priority.READS)
@@ -289,7 +285,7 @@ class Executor:
             return {}
         questions = work.questions
         if isinstance(questions[0], CountQuestion) and questions[0].start == questions[0].end:
-            await asyncio.sleep(self._count_delay(effect.snapshot.plan.key))
+            await asyncio.sleep(self._offsets.count_delay(effect.snapshot.plan.key))
         answers = await evaluate(provider, questions)
         self._report_answers(found, questions, answers)
         return answers
@@ -327,7 +323,7 @@ class Executor:
         if not question.source:
             found, provider = self._source(snapshot)
             return provider, found.problem
-        found = self._store.cluster_source(question.source, snapshot.plan.namespace)
+        found = self._store.shared.cluster_source(question.source, snapshot.plan.namespace)
         return self._provider(found, snapshot.plan.namespace), found.problem
 
     async def _find_users(self, effect: Effect, work: FindUsers) -> ServiceUsers:
@@ -350,7 +346,7 @@ class Executor:
 
     def _source(self, snapshot: Snapshot) -> tuple[SourceObject, Provider | None]:
         """Return a plan's metric source and its provider; the provider is None where the plan may use no source."""
-        found = self._store.source(snapshot.plan, snapshot.status)
+        found = self._store.shared.source(snapshot.plan, snapshot.status)
         return found, self._provider(found, snapshot.plan.namespace)
 
     def _provider(self, found: SourceObject, namespace: str) -> Provider | None:

@@ -79,11 +79,11 @@ class Feed:
     def _wake_affected(self, kind: str, affected: Iterable[str]) -> None:
         """Wake the plans that the store returned for a change of an object of this kind."""
         if kind in (SOURCES, CLUSTER_SOURCES):
-            used = {source.key for source in self._store.sources.values()}
+            used = {source.key for source in self._store.shared.sources.values()}
             self._sources.keep(used)
             self._metrics.keep_sources({key.title for key in used})
         if kind in NOTIFIERS:
-            self._metrics.keep_notifiers({each.title for each in self._store.notifiers})
+            self._metrics.keep_notifiers({each.title for each in self._store.shared.notifiers})
             self.notifiers_changed()
         for key in affected:
             self._wake(key)
@@ -102,19 +102,19 @@ class Feed:
         chosen = f"metadata.name={name}"  # a list of one: the operator may list every kind that it watches
         while True:
             try:
-                priority = Priority.WEIGHTS if self._store.is_urgent(ident) else Priority.FORWARD
+                priority = Priority.WEIGHTS if self._store.needs.is_urgent(ident) else Priority.FORWARD
                 async with asyncio.timeout(FETCHED_WITHIN):
                     found = await self._client(priority).list(paths.path(resource, namespace), fieldSelector=chosen)
                 break
             except (ApiError, TimeoutError) as error:
                 log.warning("an object that a plan names could not be read; trying again", object=ident, error=error)
-                self._wake_affected(kind, self._store.give_up(ident, unread=True))
+                self._wake_affected(kind, self._store.needs.give_up(ident, unread=True))
                 await asyncio.sleep(FETCHED_AGAIN)
         if raw := next(iter(safe_get.items(found, "items")), None):
             self.apply(kind, None, raw)
         else:
             self.remove(kind, namespace, name)
-        self._wake_affected(kind, self._store.give_up(ident))
+        self._wake_affected(kind, self._store.needs.give_up(ident))
 
     # ---- routes and endpoints, which are followed for the plans that name them -----------------------------------
 
@@ -143,5 +143,5 @@ class Feed:
         self._wake_users(self._store.endpoints.failed(services, why, outdated=outdated))
 
     def _wake_users(self, services: Iterable[Service]) -> None:
-        for key in self._store.users_of(services):
+        for key in self._store.needs.users_of(services):
             self._wake(key)

@@ -1,7 +1,8 @@
 """Indexes: which plans use an object, which routes a Service gets traffic from, the queues of concurrency groups.
 
-loop/store.py fills them on each change of a plan and reads them for facts. They return what a scan over all plans
-would return. A waiting plan reconciles every few seconds, and with a thousand plans that costs no more than with ten.
+loop/store.py has them filled on each change of a plan, and loop/facts.py reads them. They return what a scan over all
+plans would return. A waiting plan reconciles every few seconds, and with a thousand plans that costs no more than with
+ten.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     def listed(listing: Listing) -> None:
         reconciler.feed.listed(listing)
         if watch.synced() and not synced.is_set():
-            store.loaded()
+            store.needs.loaded()
             synced.set()
             may_lead()
 
@@ -176,11 +176,11 @@ async def _reconciler(client: Clients, metrics: Metrics, options: Options, closi
         grants=options.grants,
         unserved=options.unserved,
         authenticated_commands=options.authenticated_commands,
-        loading=True,
     )
+    store.needs.loading = True
     sinks = Sinks(
         client,
-        store.notifiers,
+        store.shared.notifiers,
         metrics,
         instance=options.identity,
         notifications=Notifications(tells, metrics.count_notification),
@@ -203,11 +203,11 @@ def _span_sender(metrics: Metrics, options: Options, closing: AsyncExitStack) ->
 def _follow(streams: Api, reconciler: Reconciler, namespaces: Sequence[str]) -> tuple[EndpointWatch, RouteWatch]:
     """The watches of what plans name, and of nothing else."""
     store = reconciler.store
-    endpoint_watch = EndpointWatch(streams, store, reconciler.feed, namespaces=namespaces)
+    endpoint_watch = EndpointWatch(streams, store.needs, reconciler.feed, namespaces=namespaces)
     route_watch = RouteWatch(streams, store, reconciler.feed, namespaces=namespaces)
-    store.services_changed, store.routers_changed = endpoint_watch.changed, route_watch.changed
-    store.list_again = route_watch.restart
-    store.fetch = reconciler.feed.fetch
+    needs, store.list_again = store.needs, route_watch.restart
+    needs.services_changed, needs.routers_changed = endpoint_watch.changed, route_watch.changed
+    needs.fetch = reconciler.feed.fetch
     return endpoint_watch, route_watch
 
 
@@ -229,7 +229,7 @@ def _housekeeping(
     sinks.records.ended = reconciler.plan_gone = pruning.ended
     policies = PolicyStatuses(
         client(Priority.LOOKS),
-        store,
+        store.policies,
         releases,
         leading=leading,
         apply=feed.apply,
@@ -239,7 +239,7 @@ def _housekeeping(
 
     notifiers = NotifierStatuses(
         client(Priority.LOOKS),
-        store.notifiers,
+        store.shared.notifiers,
         sinks.notifications,
         leading=leading,
         apply=feed.apply,

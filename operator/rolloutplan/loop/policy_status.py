@@ -23,8 +23,8 @@ from rolloutplan.cluster.client import ApiError, ResourceClient
 from rolloutplan.engine.model.policy_view import PolicyView
 from rolloutplan.engine.policy.focus import failures, is_unstable, why
 from rolloutplan.loop.object_status import ready_condition, write_status
+from rolloutplan.loop.policies import Policies, Selected
 from rolloutplan.loop.releases import Releases
-from rolloutplan.loop.store import Selected, Store
 from rolloutplan.publish.events import KEPT, create_once
 from rolloutplan.publish.policy_events import HOME, focus_event
 
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class PolicyStatuses:
-    """Writes the statuses of the policies in the store while `leading`. `apply` takes an object that was written.
+    """Writes the statuses of `policies` while `leading`. `apply` takes an object that was written.
 
     `report` gets the places of all groups after each look, and none where this replica does not lead.
     """
@@ -47,7 +47,7 @@ class PolicyStatuses:
     def __init__(
         self,
         api: ResourceClient,
-        store: Store,
+        policies: Policies,
         releases: Releases,
         *,
         leading: Callable[[], bool],
@@ -55,7 +55,7 @@ class PolicyStatuses:
         instance: str,
         report: Callable[[Iterable[Places]], None] = lambda _: None,
     ) -> None:
-        self._api, self._store, self._releases = api, store, releases
+        self._api, self._policies, self._releases = api, policies, releases
         self._leading, self._apply, self._instance = leading, apply, instance
         self._report = report
         self._told: set[tuple[str, datetime]] = set()
@@ -68,8 +68,8 @@ class PolicyStatuses:
             if not self._leading():
                 self._report(())
                 continue
-            selected, places = self._store.selected(), list[Places]()
-            for name in list(self._store.policy_objects):
+            selected, places = self._policies.selected(), list[Places]()
+            for name in list(self._policies.objects):
                 try:
                     await self._look(name, selected.get(name, Selected()), places)
                     self._trouble.pop(name, None)
@@ -83,10 +83,10 @@ class PolicyStatuses:
 
     async def _look(self, name: str, selected: Selected, known: list[Places]) -> None:
         """Write the status of a policy, and add its places to those that are known."""
-        raw, view = self._store.policy_objects.get(name), self._store.policies.get(name)
+        raw, view = self._policies.objects.get(name), self._policies.views.get(name)
         if raw is None or view is None:
             return
-        places = self._store.places(view, selected.plans)
+        places = self._policies.places(view, selected.plans)
         known += places
         status = next_status(raw, view, selected, places, self._failed(view), clock.now())
         written = await write_status(self._api, paths.POLICIES, raw, status.to_raw())
@@ -99,7 +99,7 @@ class PolicyStatuses:
         shift = view.spec.focus.stability if view.spec else None
         if shift is None or not self._releases.complete:
             return None
-        return failures(self._releases.of, view.selector, self._store.namespaces, shift.over)
+        return failures(self._releases.of, view.selector, self._policies.namespaces, shift.over)
 
     async def _tell(self, raw: Mapping[str, Any], status: PolicyStatus) -> None:
         """Publish the Event of the last shift, also one of which the leader before could not tell."""

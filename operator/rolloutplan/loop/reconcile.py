@@ -21,6 +21,7 @@ from rolloutplan.engine.model.snapshot import Facts
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.loop.executor import Executor
+from rolloutplan.loop.facts import PlanFacts
 from rolloutplan.loop.feed import Feed
 from rolloutplan.loop.journal import Journal, context
 from rolloutplan.loop.limiter import Clients
@@ -44,10 +45,9 @@ class Reconciler:
     """Drives the run of each plan while it leads. A follower only stores what the watches deliver."""
 
     def __init__(self, client: Clients, store: Store, sources: Sources, metrics: Metrics, sinks: Sinks) -> None:
-        self.store, self.sinks = store, sinks
+        self.store, self.facts, self.sinks = store, PlanFacts(store, sinks.views), sinks
         self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
         self.feed = Feed(store, sources, metrics, client, wake=self.schedule.soon)
-        store.sinks = sinks.views
         self.led: Callable[[], None] = lambda: None
         """Called when this replica begins to lead."""
         self.plan_gone: Callable[[str, str], None] = lambda *_: None
@@ -55,14 +55,13 @@ class Reconciler:
         self._journal, self._offsets, self._tasks = Journal(metrics), Offsets(), Tasks()
         self._executor = Executor(
             client,
+            self.facts,
             store,
             sources,
             metrics,
             sinks.of,
-            apply=self.feed.apply,
-            remove=self.feed.remove,
-            count_delay=self._offsets.count_delay,
-            look_delay=self._offsets.look_delay,
+            self.feed,
+            self._offsets,
             still_wanted=self._still_wanted,
         )
         self._epoch: int | None = None
@@ -130,10 +129,10 @@ class Reconciler:
 
     def _reconcile(self, key: str) -> None:
         """Reconcile one plan. An error affects this plan only."""
-        if self._epoch is None or self.store.awaits(key):
+        if self._epoch is None or self.store.needs.awaits(key):
             return
         try:
-            facts = self.store.facts(key, epoch=self._epoch, claim_at=self._offsets.claim_at)
+            facts = self.facts.of(key, epoch=self._epoch, claim_at=self._offsets.claim_at)
         except Exception as error:  # noqa: BLE001 - reported, and the schedule of all other plans goes on
             self._report_unreadable(key, self._epoch, error)
             return
@@ -152,7 +151,7 @@ class Reconciler:
         self._failing.add(key)
         log.error("the facts of a plan could not be read", plan=key, error=f"{type(error).__name__}: {error}")
         try:
-            core = self.store.core_facts(key, epoch=epoch, claim_at=self._offsets.claim_at)
+            core = self.facts.core(key, epoch=epoch, claim_at=self._offsets.claim_at)
         except Exception:
             log.exception("not even what leads back could be read", plan=key)
             core = None
@@ -201,7 +200,7 @@ class Reconciler:
     def _run_of(self, key: str, facts: Facts) -> PlanRun:
         run = self._runs.get(key)
         if run is None or run.uid != facts.plan.uid:
-            run = PlanRun(facts, now(), undo_command=partial(self.store.undo_command, key))
+            run = PlanRun(facts, now(), undo_command=partial(self.facts.undo_command, key))
             self._runs[key] = run
         return run
 

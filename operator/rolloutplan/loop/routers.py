@@ -1,6 +1,6 @@
 """Which resources of routes are watched, and why one cannot be.
 
-loop/route_watch.py reports what it finds, loop/store.py asks for it: a plan waits until the routes of its kinds have
+loop/route_watch.py reports what it finds, loop/needs.py asks for it: a plan waits until the routes of its kinds have
 been listed, and does not start while their resource is not served or not granted.
 """
 

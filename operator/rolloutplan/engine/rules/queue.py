@@ -1,6 +1,6 @@
 """The place of a run among those that may run at the same time: it is lost in a long hold, and taken again.
 
-engine/policy/gate.py holds a run that has none. loop/store.py counts no run that lost its place.
+engine/policy/gate.py holds a run that has none. loop/stored_plan.py counts no run that lost its place.
 """
 
 from __future__ import annotations

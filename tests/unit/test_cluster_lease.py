@@ -726,8 +726,10 @@ def test_what_goes_wrong_is_said_once() -> None:
             a = world.start("a")
             a.link.always = Fault(status=403, done=False)
             await seconds(60)
+            assert a.elector.forbidden, "the probe tells it"
             a.link.always = FINE
             await seconds(20)
+            assert a.elector.forbidden is None
             for _ in range(2):
                 a.link.always = DOWN
                 await seconds(60)

@@ -44,6 +44,7 @@ def said(verb: str, resource: str, name: str = "", namespace: str = "pay") -> st
             "patch rolloutplans.rolloutplan.dev/status",
             ALWAYS,
         ),
+        (said("patch", "leases.coordination.k8s.io", "rp"), 'patch leases.coordination.k8s.io "rp"', ALWAYS),
         (said("list", "pods") + ': RBAC: clusterrole "gone" not found', "list pods in namespace pay", ALWAYS),
     ],
 )

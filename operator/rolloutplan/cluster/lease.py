@@ -214,6 +214,8 @@ class Elector:
         self._current = False
         """Whether our own write has just returned the Lease: it need not be read."""
         self._last_error = ""
+        self.forbidden: ApiError | None = None
+        """The last answer where it was that this account may not read or take the Lease: such a replica never leads."""
 
     @property
     def leading(self) -> bool:
@@ -239,8 +241,9 @@ class Elector:
         while True:
             try:
                 await self._run_once()
-                self._last_error = ""
+                self._last_error, self.forbidden = "", None
             except ApiError as error:
+                self.forbidden = error if error.status == HTTPStatus.FORBIDDEN else None
                 self._log_error(error)
             await self._wait()
 

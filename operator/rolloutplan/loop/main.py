@@ -28,6 +28,7 @@ from rolloutplan.loop.definitions import Compare, Definitions
 from rolloutplan.loop.endpoint_watch import EndpointWatch
 from rolloutplan.loop.kind_status import KindStatus
 from rolloutplan.loop.limiter import Clients, Priority, RequestLimiter
+from rolloutplan.loop.missing_rights import why
 from rolloutplan.loop.notifier_status import NotifierStatuses
 from rolloutplan.loop.options import Options
 from rolloutplan.loop.owned_routes import OwnedRoutes
@@ -144,7 +145,13 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
 
     health = probes(
         idle=idle,
-        missing=lambda: [*watch.missing(), *definitions.waits_for(), *serving.waits_for(), *reconciler.waits_for()],
+        missing=lambda: [
+            *watch.missing(),
+            *definitions.waits_for(),
+            *serving.waits_for(),
+            *reconciler.waits_for(),
+            *([f"this replica cannot lead: {why(elector.forbidden)}"] if elector.forbidden else ()),
+        ],
         leading=lambda: elector.epoch if elector.leading else None,
     )
     await _serve(closing, health, options.health_port)

@@ -23,10 +23,9 @@ _REFUSED: Final = re.compile(
     r'(?:in the namespace "(?P<namespace>[^"]+)"|at the cluster scope)'
 )
 """The words of the API server's authorizer (forbiddenMessage in k8s.io/apiserver)."""
-_OWN_GROUPS: Final = frozenset(
-    kind.group
-    for kind in (paths.PLANS, paths.PODS, paths.DEPLOYMENTS, paths.AUTOSCALERS, paths.EVENTS, paths.ENDPOINT_SLICES)
-)
+_OWN_GROUPS: Final = {
+    kind.group for kind in (paths.PLANS, paths.PODS, paths.DEPLOYMENTS, paths.AUTOSCALERS, paths.EVENTS, paths.LEASES)
+} | {paths.ENDPOINT_SLICES.group}
 """What the operator uses in other groups are routes. Of these, Services are the routes of one kind, and are read."""
 _SWITCHES: Final = {
     paths.JOBS.resource: "jobs.enabled",

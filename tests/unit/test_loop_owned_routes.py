@@ -88,10 +88,10 @@ class Cluster:
 class Host:
     """A store with one plan, the cluster, and who keeps its routes."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cluster: Cluster | None = None) -> None:
         monkeypatch.setattr(owned_routes, "AGAIN", 0.01)
         monkeypatch.setattr(owned_routes, "AFTER_A_CONFLICT", 0.001)
-        self.store, self.cluster, self.woken = Store(), Cluster(), list[str]()
+        self.store, self.cluster, self.woken = Store(), cluster or Cluster(), list[str]()
         self.leads = True
         self._plans = 1
         self.restart()

@@ -147,6 +147,8 @@ def test_a_stage_that_has_started_is_named_where_an_edit_touches_it() -> None:
 def test_plans_on_the_same_route_wait_for_each_other(phase: str, words: str | None) -> None:
     told = list(conflicts(spec(), [Other("cart-v7", OTHER, status(phase))]))
     assert [words in each for each in told] == [True] * (words is not None) if words else told == []
+    owned = spec(traffic={**SPEC["traffic"], "ownership": "Owned"})
+    assert list(conflicts(owned, [Other("cart-v7", OTHER, status(phase))])) == told, "whichever route has the traffic"
     elsewhere = spec(traffic={"routes": [{"kind": "HTTPRoute", "name": "elsewhere"}]})
     assert list(conflicts(spec(), [Other("cart-v7", elsewhere, status(phase))])) == []
 

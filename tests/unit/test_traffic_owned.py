@@ -306,7 +306,7 @@ def test_what_a_stage_has_added_stays_until_the_stage_ends() -> None:
     own = made(git(rule({"v1": 100, "v2": 0})), MOVED)
     own["metadata"]["annotations"][ADDED] = '[{"added": "mirror v2 100%", "in": "/spec/rules/0", "value": {}}]'
     changed = git(rule({"v1": 100, "v2": 0}, timeouts={"request": "1s"}))
-    with pytest.raises(NotOwnableError, match="taken over at the end of the stage"):
+    with pytest.raises(NotOwnableError, match="taken over once the run takes away what it adds"):
         next_step(changed, own, RUNS)
     assert ADDED not in followed(changed, own, WAITS)["metadata"]["annotations"], "without a run nobody takes it away"
     own["metadata"]["annotations"][ADDED] = "somebody's text"

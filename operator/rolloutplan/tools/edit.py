@@ -16,6 +16,7 @@ from rolloutplan.api.shown import shown
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.spec_digest import changes, spec_digest
 from rolloutplan.api.status import RUNNING, STARTING, Phase, Status
+from rolloutplan.api.traffic import RouteRef
 from rolloutplan.engine.model.policy_view import PolicyView
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from rolloutplan.engine.policy.demands import demands_approval
@@ -127,7 +128,9 @@ def conflicts(spec: PlanSpec, others: Iterable[Other]) -> Iterator[str]:
     """The other plans that move the same routes and have not ended: only one of them runs at a time."""
     for other in others:
         routes = [
-            str(ref.id) for ref in spec.traffic.routes if any(_meet(ref, each) for each in other.spec.traffic.routes)
+            str(ref.written)
+            for ref in spec.traffic.routes
+            if any(_meet(ref, each) for each in other.spec.traffic.routes)
         ]
         ended = other.status.phase in (Phase.SUCCEEDED, Phase.ROLLED_BACK)
         if not routes or ended:
@@ -139,8 +142,11 @@ def conflicts(spec: PlanSpec, others: Iterable[Other]) -> Iterator[str]:
             yield f"{moves}, and has not begun ({other.status.reason or other.status.phase}): one waits for the other"
 
 
-def _meet(one: Any, other: Any) -> bool:
-    return one.id == other.id and (not one.rules or not other.rules or bool({*one.rules} & {*other.rules}))
+def _meet(one: RouteRef, other: RouteRef) -> bool:
+    """Whether both move a rule of one route. One that the operator owns has all rules of the route in Git."""
+    if one.id != other.id:
+        return one.written == other.written
+    return not one.rules or not other.rules or bool({*one.rules} & {*other.rules})
 
 
 def held_by(policies: Sequence[PolicyView], spec: PlanSpec, unmet: str, now: datetime) -> Iterator[str]:

@@ -101,7 +101,7 @@ def next_step(source: Raw | None, own: Raw | None, wanted: Wanted) -> Step | Non
         return None
     if _differs(source, own):
         if wanted.moving and added_text.read(safe_get.text(own, "metadata", "annotations", ADDED)):
-            raise NotOwnableError("it has changed, which is taken over at the end of the stage that adds to the route")
+            raise NotOwnableError("it has changed, which is taken over once the run takes away what it adds there")
         return Follow(_patch(source, own, moving=wanted.moving))
     if not wanted.used and _may_take_over(source, own):
         return HandBack(safe_get.text(own, "metadata", "resourceVersion"))

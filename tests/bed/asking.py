@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import grpc
 
 from tests.bed import rpc
 from tests.bed.load import Key
@@ -25,7 +24,7 @@ def asking(
     """
     scheme, _, address = url.partition("://")
     if scheme == "grpc":
-        return _by_grpc(address, host, timeout, headers or {})
+        return rpc.client(address, host, timeout, headers or {})
     tls = ssl.create_default_context(cafile=ca) if scheme == "https" else None
     return _by_http(url, {"Host": host, **(headers or {})}, timeout, tls, fresh=fresh)
 
@@ -50,23 +49,5 @@ async def _by_http(
                 return "-", "refused"
             except aiohttp.ClientError:
                 return "-", "reset"
-
-        yield ask
-
-
-@asynccontextmanager
-async def _by_grpc(address: str, host: str, timeout: float, headers: Mapping[str, str]) -> AsyncIterator[Ask]:
-    """Over one connection; the code is HTTP's that says the same."""
-    async with grpc.aio.insecure_channel(address, [("grpc.default_authority", host)]) as channel:
-        method = channel.unary_unary(rpc.METHOD)
-        metadata = [(name.lower(), value) for name, value in headers.items()]
-
-        async def ask() -> Key:
-            call = method(b"", timeout=timeout, metadata=metadata)
-            code = await call.code()
-            version = dict(await call.initial_metadata()).get("x-version", "-")
-            if code is grpc.StatusCode.OK:
-                return version, 200
-            return version, 500 if version != "-" else code.name.lower()
 
         yield ask

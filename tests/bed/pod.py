@@ -74,7 +74,9 @@ class Endpoint:
         if "tls" in self._ports:
             self._listeners.append(await loop.create_server(self._http, self.ip, self._ports["tls"], ssl=self._tls))
         if "grpc" in self._ports:
-            self._listeners.append(await rpc.serve(f"{self.ip}:{self._ports['grpc']}", self._decide))
+            server = rpc.Server(self._decide)
+            await server.start(self.ip, self._ports["grpc"])
+            self._listeners.append(server)
 
     def close(self) -> None:
         """Refuse connections from now on, and cut those that are open. The next `open` counts from zero again."""

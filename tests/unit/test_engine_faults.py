@@ -230,14 +230,14 @@ def test_the_loop_counts_it_and_goes_on_when_not_even_the_facts_can_be_read(monk
     async def scenario() -> None:
         async with running() as shop:
             right = SharedObjects.source
-            assert shop.loop.failing() == 0
+            assert shop.loop.troubles.failing() == 0
             monkeypatch.setattr(SharedObjects, "source", wrong)
             shop.loop.feed.wake_all()
             assert await shop.comes(lambda: "ValueError: no facts" in shop.status.message, 2), shop.status.message
-            assert shop.loop.failing() == 1
+            assert shop.loop.troubles.failing() == 1
             monkeypatch.setattr(SharedObjects, "source", right)
             shop.loop.feed.wake_all()
             assert await shop.comes(lambda: shop.status.condition("Stalled") is None, 2), shop.status.message
-            assert shop.loop.failing() == 0
+            assert shop.loop.troubles.failing() == 0
 
     asyncio.run(scenario())

@@ -308,11 +308,11 @@ def test_where_the_operator_may_write_no_status_the_probe_names_the_right_and_th
             shop.server.refuses = lambda _, path: ApiError(403, "Forbidden", said) if path.endswith("/status") else None
             shop.errors = 0.5
             assert await shop.comes(lambda: shop.weights() == {"a": BACK, "b": BACK}, 4), shop.server.log[-5:]
-            assert await shop.comes(lambda: bool(shop.loop.waits_for()), 4)
-            (why,) = shop.loop.waits_for()
+            assert await shop.comes(lambda: bool(shop.loop.troubles.waits_for()), 4)
+            (why,) = shop.loop.troubles.waits_for()
             assert "cannot be written: the operator may not patch rolloutplans.rolloutplan.dev/status" in why
             shop.server.refuses = lambda *_: None
-            assert await shop.comes(lambda: not shop.loop.waits_for(), 4)
+            assert await shop.comes(lambda: not shop.loop.troubles.waits_for(), 4)
 
     asyncio.run(story())
 

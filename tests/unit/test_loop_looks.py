@@ -89,7 +89,7 @@ def test_a_look_that_is_refused_is_reported_nowhere() -> None:
             server.refuses = lambda _, path: ApiError(403, "Forbidden", "no") if path == STATUS_PATH else None
             assert await shop.comes(lambda: server.looks == 1, 5)
             server.refuses = lambda *_: None
-            assert shop.loop.failing() == 0
+            assert shop.loop.troubles.failing() == 0
             await asyncio.sleep(0.5)
             assert shop.status.phase is Phase.JUDGING
             assert shop.status.condition("RequestsAccepted") is None
@@ -102,17 +102,17 @@ def test_the_oldest_look_is_known_where_a_replica_leads() -> None:
         async with opened(SPEC) as shop:
             assert await shop.comes(lambda: shop.status.phase is Phase.JUDGING, 3)
             await asyncio.sleep(0.5)
-            oldest = shop.loop.oldest_look()
+            oldest = shop.loop.runs.oldest_look()
             assert oldest is not None
             assert 0 <= oldest < 30
-            shop.loop._led_since -= timedelta(minutes=5)
+            shop.loop.runs.lead(now() - timedelta(minutes=5))
             shop.loop.forget_runs()
-            nobody_looked = shop.loop.oldest_look()
+            nobody_looked = shop.loop.runs.oldest_look()
             assert nobody_looked is not None
             assert nobody_looked > 200
             shop.loop.feed.remove("rolloutplans.rolloutplan.dev", "ns", "plan")
-            assert shop.loop.oldest_look() == 0, "there is no run"
+            assert shop.loop.runs.oldest_look() == 0, "there is no run"
             shop.loop.follow()
-            assert shop.loop.oldest_look() is None
+            assert shop.loop.runs.oldest_look() is None
 
     asyncio.run(story())

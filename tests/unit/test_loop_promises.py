@@ -24,7 +24,7 @@ from rolloutplan.engine.model import snapshot
 from rolloutplan.engine.model.effects import Effects
 from rolloutplan.engine.model.queries import CountQuery, Series
 from rolloutplan.engine.model.snapshot import Facts
-from rolloutplan.loop import reconcile, stagger
+from rolloutplan.loop import runs, stagger
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS
 from tests.refusals import changed
 from tests.situations import assumption
@@ -82,7 +82,7 @@ def test_a_leader_sleeps_while_there_is_nothing_that_it_could_do(
     what: Callable[[Shop], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that waits for a person, taken over by another leader, which cannot count restarts and never will."""
-    monkeypatch.setattr(reconcile, "PlanRun", CountedRun)
+    monkeypatch.setattr(runs, "PlanRun", CountedRun)
     monkeypatch.setattr(new_side, "LIST_AFTER", timedelta(milliseconds=50))
 
     async def story() -> None:

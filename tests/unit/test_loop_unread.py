@@ -61,7 +61,7 @@ def test_a_route_that_cannot_be_patched_as_it_is_is_a_refusal_that_is_said(monke
             shop.errors = 0.5
             words = "cannot be patched as it is (TypeError: no list)"
             assert await shop.comes(lambda: words in shop.status.message, 4), shop.status.message
-            assert (shop.status.phase, shop.loop.failing()) == (Phase.ROLLING_BACK, 0)
+            assert (shop.status.phase, shop.loop.troubles.failing()) == (Phase.ROLLING_BACK, 0)
             monkeypatch.setattr(Unpatchable, "raises", False)
             assert await shop.comes(lambda: shop.status.phase is Phase.ROLLED_BACK, 4), shop.status
             assert shop.weights() == {"a": BACK, "b": BACK}

@@ -103,7 +103,7 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     client: Clients = partial(RequestLimiter().client, api)
     reconciler = await _reconciler(client, metrics, options, closing)
     store = reconciler.store
-    metrics.set_plan_counter(store.phases, reconciler.failing, reconciler.oldest_look, store.owners)
+    metrics.set_plan_counter(store.phases, reconciler.troubles.failing, reconciler.runs.oldest_look, store.owners)
     metrics.set_budget(store.budget.totals)
     synced, ready = asyncio.Event(), asyncio.Event()
 
@@ -149,7 +149,7 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
             *watch.missing(),
             *definitions.waits_for(),
             *serving.waits_for(),
-            *reconciler.waits_for(),
+            *reconciler.troubles.waits_for(),
             *([f"this replica cannot lead: {why(elector.forbidden)}"] if elector.forbidden else ()),
         ],
         leading=lambda: elector.epoch if elector.leading else None,

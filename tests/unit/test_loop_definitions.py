@@ -97,6 +97,22 @@ def test_while_it_waits_it_looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster.changes == [OLDER.words, ""]
 
 
+def test_it_looks_at_once_when_plans_are_listed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their CRD may have been removed and have come back."""
+    monkeypatch.setattr(definitions, "AGAIN", 0.0)
+    cluster = Cluster(FIT, OLDER, OLDER, FIT)
+
+    async def run() -> None:
+        await cluster.found.look()
+        running = asyncio.create_task(cluster.found.run())
+        cluster.found.listed(PLANS.resource)
+        await cluster.fits.wait()
+        running.cancel()
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert cluster.changes == [OLDER.words, ""]
+
+
 def test_plans_that_are_listed_meanwhile_are_not_taken_on_and_those_listed_later_are() -> None:
     store = Store(crds_lack=OLDER.words)
     store.apply(PLANS.resource, None, plan("new", 1))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
 
 from rolloutplan.cluster.client import ApiError
+from rolloutplan.cluster.paths import PLANS
 
 EVERY: Final = 300.0
 """Seconds between two looks where the CRDs fit: somebody applies older ones once in a long while."""
@@ -41,12 +43,18 @@ class Definitions:
     def __init__(self, compare: Compare, changed: Callable[[str], None]) -> None:
         self._compare, self._changed = compare, changed
         self._seen: Difference | None = None
+        self._again = asyncio.Event()
         self._doubted = False
         """Whether the last answer was the first one that they lack something, after one that they fit."""
 
     def waits_for(self) -> Sequence[str]:
         """Why the operator is not ready; nothing where they fit, or are not known."""
         return [self._seen.words] if self._seen is not None and self._seen.lack else []
+
+    def listed(self, resource: str) -> None:
+        """Look again at once where plans are listed anew: their CRD may have been removed, or have come back."""
+        if resource == PLANS.resource:
+            self._again.set()
 
     def pause(self) -> float:
         """The seconds until the next look."""
@@ -78,5 +86,7 @@ class Definitions:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            await asyncio.sleep(self.pause())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), self.pause())
+            self._again.clear()
             await self.look()

@@ -112,6 +112,7 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
 
     def listed(listing: Listing) -> None:
         reconciler.feed.listed(listing)
+        definitions.listed(listing.kind)
         if watch.synced() and not synced.is_set():
             store.needs.loaded()
             synced.set()
@@ -143,18 +144,21 @@ async def _start(options: Options, closing: AsyncExitStack, compare: Compare) ->
     def idle() -> float:
         return (clock.now() - reconciler.schedule.turned_at).total_seconds()
 
-    health = probes(
-        idle=idle,
-        missing=lambda: [
-            *watch.missing(),
-            *definitions.waits_for(),
-            *serving.waits_for(),
-            *reconciler.troubles.waits_for(),
-            *([f"this replica cannot lead: {why(elector.forbidden)}"] if elector.forbidden else ()),
-        ],
-        leading=lambda: elector.epoch if elector.leading else None,
+    await _serve(
+        closing,
+        probes(
+            idle=idle,
+            missing=lambda: [
+                *watch.missing(),
+                *definitions.waits_for(),
+                *serving.waits_for(),
+                *reconciler.troubles.waits_for(),
+                *([f"this replica cannot lead: {why(elector.forbidden)}"] if elector.forbidden else ()),
+            ],
+            leading=lambda: elector.epoch if elector.leading else None,
+        ),
+        options.health_port,
     )
-    await _serve(closing, health, options.health_port)
     if options.metrics_port:
         await _serve(closing, metrics_page(metrics.page), options.metrics_port)
     watch.start()

@@ -362,7 +362,11 @@ def test_where_routes_were_never_lent_nothing_is_said_or_written(host: Host) -> 
         host.cluster.refusals["list"] = [ApiError(403, "Forbidden", "may not list httproutes")] * 100
         host.restart(lent=False)
         host.git({"v1": 1, "v2": 0})
+        async with host.running() as cluster:
+            await asyncio.sleep(0.02)
+            assert len(cluster.refusals["list"]) == 100, "it may have no right to read HTTPRoutes, and needs none"
         host.plan()
+        host.routes.led()
         async with host.running() as cluster:
             await asyncio.sleep(0.05)
             assert not (cluster.writes or host.store.owned_notes), "the plan itself is Invalid: SwitchedOff"

@@ -70,6 +70,10 @@ class OwnedPlans:
         """Whether there is a plan that moves the weights of the operator's route, or has moved them."""
         return any((route.namespace, route.own.name) in each for each in self._wanted.values())
 
+    def use_routes(self) -> bool:
+        """Whether any plan moves the weights of an HTTPRoute: else the operator may have no right to read these."""
+        return bool(self._wanted)
+
     def tell(self, namespace: str, moved: RouteId, note: str) -> bool:
         """Tell the plans that move a route why it is not as it must be; empty: it is. Returns whether that is new."""
         if note == self._store.owned_notes.get((namespace, moved), ""):

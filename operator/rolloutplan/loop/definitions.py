@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
 
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.cluster.paths import PLANS
+from rolloutplan.loop.waiting import happens
 
 EVERY: Final = 300.0
 """Seconds between two looks where the CRDs fit: somebody applies older ones once in a long while."""
@@ -86,7 +86,6 @@ class Definitions:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), self.pause())
+            await happens(self._again, self.pause())
             self._again.clear()
             await self.look()

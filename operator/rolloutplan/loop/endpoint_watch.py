@@ -14,7 +14,6 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from itertools import chain, repeat
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
@@ -24,6 +23,7 @@ from rolloutplan.cluster.client import ApiError
 from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.missing_rights import missing_right
 from rolloutplan.loop.versions import version_of
+from rolloutplan.loop.waiting import pauses
 
 STREAM_ENDS_AFTER: Final = 30
 """Seconds after which the API server ends a stream, which then goes on. Behind a dead connection that seems alive, a
@@ -106,7 +106,7 @@ class EndpointWatch:
 
     async def _run(self, namespace: str | None, again: asyncio.Event) -> None:
         following: _Following | None = None
-        heard, delays = time.monotonic(), _backoffs()
+        heard, delays = time.monotonic(), pauses(_BACKOFFS)
         while True:
             wanted = self._plans.services(namespace)
             if not wanted:
@@ -122,7 +122,7 @@ class EndpointWatch:
                     following = await self._list(namespace, wanted)
                     heard = time.monotonic()
                 following = await self._follow(namespace, following, again)
-                heard, delays = time.monotonic(), _backoffs()
+                heard, delays = time.monotonic(), pauses(_BACKOFFS)
             except ApiError as error:
                 outdated = time.monotonic() - heard > OUTDATED_AFTER
                 if outdated or error.status in _LASTING:
@@ -195,7 +195,3 @@ def _path(namespace: str | None) -> str:
 
 def _words(error: ApiError) -> str:
     return missing_right(error) or f"the API server does not tell them: {error}"
-
-
-def _backoffs() -> chain[float]:
-    return chain(_BACKOFFS, repeat(_BACKOFFS[-1]))

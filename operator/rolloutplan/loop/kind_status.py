@@ -7,7 +7,6 @@ objects, and writes the answer as the condition Ready. Without RouteKinds it sen
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
@@ -21,6 +20,7 @@ from rolloutplan.cluster.client import ApiError
 from rolloutplan.loop.object_status import Writer, ready_condition, write_status
 from rolloutplan.loop.routers import OWN_RIGHTS, not_installed
 from rolloutplan.loop.routes import RouteKinds, place_of
+from rolloutplan.loop.waiting import happens
 
 RECHECK: Final = 60.0
 """Seconds between two looks at a RouteKind: a CRD or a right that comes later is not announced."""
@@ -68,8 +68,7 @@ class KindStatus:
                     log.warning("the status of a RouteKind could not be written", kind=name, error=str(error))
                 except Exception:
                     log.exception("a RouteKind could not be looked at", kind=name)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), RECHECK if self._kinds.objects else None)
+            await happens(self._again, RECHECK if self._kinds.objects else None)
             self._again.clear()
 
     async def _look(self, name: str) -> None:

@@ -7,7 +7,6 @@ recovered. Counts go on from those in the status, so that a new leader loses no 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,6 +16,7 @@ import structlog
 from rolloutplan.api import safe_get
 from rolloutplan.cluster.client import ApiError
 from rolloutplan.loop.object_status import Writer, ready_condition, write_status
+from rolloutplan.loop.waiting import happens
 from rolloutplan.publish.notifications import Notifications, Tally
 from rolloutplan.publish.notifiers import NotifierObject
 
@@ -61,8 +61,7 @@ class NotifierStatuses:
             else:
                 self._before.clear()
             await asyncio.sleep(AT_MOST_EVERY if notifiers else 0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), EVERY if notifiers else None)
+            await happens(self._again, EVERY if notifiers else None)
             self._again.clear()
 
     async def _write(self, notifier: NotifierObject) -> None:

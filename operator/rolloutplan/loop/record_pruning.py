@@ -23,6 +23,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.engine.run.record import closed
 from rolloutplan.loop.stored_plan import Plan
+from rolloutplan.loop.waiting import happens
 from rolloutplan.publish.records import record_patch
 
 EVERY: Final = 3600.0
@@ -128,8 +129,7 @@ class RecordPruning:
                 self._all_due = False
                 done = [await self._try(namespace) for namespace in self._namespaces]
                 next_round = loop.time() + (EVERY if all(done) else AGAIN)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), next_round - loop.time())
+            if await happens(self._wake, next_round - loop.time()):
                 await asyncio.sleep(SETTLED_AFTER)
             self._wake.clear()
             due, self._due = self._due, {}

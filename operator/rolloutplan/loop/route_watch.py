@@ -15,7 +15,6 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from itertools import chain, repeat
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import structlog
@@ -26,6 +25,7 @@ from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.loop.endpoint_watch import StreamClient
 from rolloutplan.loop.routers import Trouble, forbidden, not_installed, silent
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
+from rolloutplan.loop.waiting import pauses
 
 RECHECK: Final = 15.0
 """Seconds between attempts on a resource that is not served or not granted: one small request."""
@@ -155,7 +155,7 @@ class RouteWatch:
 
     async def _run(self, place: paths.Kind) -> None:
         """Follow a resource for as long as this task lives, whatever happens to it."""
-        delays, began = _backoffs(), time.monotonic()
+        delays, began = pauses(_BACKOFFS), time.monotonic()
         while True:
             try:
                 await self._follow_all(await self._find(place))
@@ -206,12 +206,12 @@ class RouteWatch:
                 group.create_task(self._follow(_Scope(place, namespace)))
 
     async def _follow(self, scope: _Scope) -> None:
-        version, delays, failing = "", _backoffs(), time.monotonic()
+        version, delays, failing = "", pauses(_BACKOFFS), time.monotonic()
         while True:
             try:
                 version = version or await self._list(scope)
                 version = await self._stream(scope, version)
-                delays, failing = _backoffs(), time.monotonic()
+                delays, failing = pauses(_BACKOFFS), time.monotonic()
             except ApiError as error:
                 if error.status in _LASTING:
                     raise
@@ -276,7 +276,3 @@ def _first(group: BaseExceptionGroup[Error]) -> Error:
     """Return one of the errors in a group."""
     found = group.exceptions[0]
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
-
-
-def _backoffs() -> chain[float]:
-    return chain(_BACKOFFS, repeat(_BACKOFFS[-1]))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from rolloutplan.clock import now
+from rolloutplan.loop.waiting import happens
 
 LONGEST_SLEEP = 2.0
 """Seconds. Limits how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
@@ -69,10 +69,7 @@ class Schedule:
             self.turned_at = self._clock()
             self._changed.clear()
             wait = self._pop_due()
-            # Not wait_for: before Python 3.12 it may lose a cancellation, and the operator would never end.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
+            await happens(self._changed, wait)
 
     def _pop_due(self) -> float:
         """Call `due` for each key that is due; return the seconds until the next deadline."""

@@ -28,7 +28,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from http import HTTPStatus
-from itertools import chain, repeat
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -41,6 +40,7 @@ from rolloutplan.cluster.client import USER_AGENT, ApiError, Raw, authorization,
 from rolloutplan.cluster.decoding import Stream, decode_list
 from rolloutplan.cluster.paths import CLUSTER_NOTIFIERS, NAMESPACES, NOTIFIERS, ROUTE_KINDS, Kind, path
 from rolloutplan.loop.versions import Listing, is_older, name_of, version_of
+from rolloutplan.loop.waiting import pauses
 
 ApplyObject = Callable[[str, str | None, Raw], None]
 """Takes a resource, the event (ADDED, MODIFIED, DELETED, or None for a member of a list) and the object."""
@@ -183,7 +183,7 @@ class Watch:
     # ---- the thread: an event loop for each instance of kopf -------------------------------------
 
     def _run(self) -> None:
-        delays = _restart_delays()
+        delays = pauses(_RESTART_DELAYS)
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -191,7 +191,7 @@ class Watch:
             except Exception as error:  # noqa: BLE001 - watching continues after any error
                 log.warning("watching was interrupted", error=f"{type(error).__name__}: {error}")
             if time.monotonic() - began > _STABLE_AFTER:
-                delays = _restart_delays()
+                delays = pauses(_RESTART_DELAYS)
             self._stopping.wait(next(delays))
 
     def _run_kopf(self) -> None:
@@ -462,7 +462,7 @@ class _Backoffs:
     """Seconds that kopf waits between attempts of a request: short at first, at most 3, without end."""
 
     def __iter__(self) -> Iterator[float]:
-        return chain((0.1, 0.2, 0.5, 1.0, 2.0), repeat(3.0))
+        return pauses((0.1, 0.2, 0.5, 1.0, 2.0, 3.0))
 
 
 class _NoProgress(kopf.ProgressStorage):
@@ -529,7 +529,3 @@ async def _session(config: Configuration, **more: Any) -> aiohttp.ClientSession:
         trust_env=False,
         **more,
     )
-
-
-def _restart_delays() -> Iterator[float]:
-    return chain(_RESTART_DELAYS, repeat(_RESTART_DELAYS[-1]))

@@ -107,8 +107,9 @@ async def _follow(cluster: Session, name: str, seen: Seen, show: Show) -> None:
             if seen.gone or end_of(seen.plan) is not None:
                 return
             await asyncio.sleep(LEAST)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), TICK)
+            with suppress(TimeoutError):  # not wait_for: before Python 3.12 it may lose the cancellation of Ctrl-C
+                async with asyncio.timeout(TICK):
+                    await news.wait()
         await listening  # it ends by itself only with an error
     finally:
         listening.cancel()

@@ -253,11 +253,15 @@ spec:
     - matches: [{headers: [{name: x-test, value: "1"}]}]
       backendRefs: [{name: checkout-v2, port: 80}]
 """
+MADE = ROUTE_OF_GATEWAY.replace(
+    "name: checkout,", 'name: checkout-rolloutplan, labels: {rolloutplan.dev/owned: "true"},', 1
+)
 WITH_METHOD = ROUTE.replace("    - name: all\n", "    - name: all\n      matches: [{method: GET}]\n")
 
 
 @pytest.mark.parametrize(("route", "expected"), [
     (ROUTE, []),
+    (ROUTE_OF_GATEWAY + "---\n" + MADE, []),
     (ROUTE_OF_GATEWAY + "---\n" + TESTERS, [("plan:7:22", "HTTPRoute checkout: HTTPRoute shop/testers has the same host and path /, and the operator's route takes its requests, as each of its matches names a method: name one in each match there, make its rules a part of checkout, or leave spec.traffic.ownership out")]),
     (WITH_METHOD, [("plan:7:22", "HTTPRoute checkout: rule 0 names a method, so the operator's route would not win over it: remove the method from the rule, or leave spec.traffic.ownership out")]),
 ])  # fmt: skip

@@ -45,7 +45,7 @@ from rolloutplan.tools.promql.queries import Finding
 from rolloutplan.traffic import ingresses
 from rolloutplan.traffic.described import DescribedKind
 from rolloutplan.traffic.forms.fields import item_of, list_of
-from rolloutplan.traffic.owned import refusal
+from rolloutplan.traffic.owned import is_ours, refusal
 from rolloutplan.traffic.precedence import loser
 
 _GROUPS: Final[Mapping[str, str]] = {
@@ -267,8 +267,12 @@ def _kinds(objects: Sequence[ParsedObject]) -> Mapping[str, DescribedKind]:
 
 
 def _routes_in(objects: Sequence[ParsedObject], kind: DescribedKind) -> dict[Ref, ParsedObject]:
-    """The objects that a plan can name as routes of a kind."""
-    found = ((_ref(each), each) for each in objects if each.kind and _is_route(each, kind.spec))
+    """The objects that a plan can name as routes of a kind: of HTTPRoutes, those that the operator does not own."""
+    found = (
+        (_ref(each), each)
+        for each in objects
+        if each.kind and _is_route(each, kind.spec) and not (kind.kind == HTTP_ROUTE and is_ours(each.raw))
+    )
     return {Ref(kind.kind, ref.namespace, ref.name): each for ref, each in found}
 
 

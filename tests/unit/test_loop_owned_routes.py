@@ -224,6 +224,11 @@ def test_no_route_is_made_that_takes_the_requests_of_another_one_and_one_that_co
             del cluster.routes["testers"]
             host.saw("testers")
             await host.until(lambda: not host.note, "nothing is lost any more")
+            host.testers()
+            await host.until(lambda: f"HTTPRoute {NAMESPACE}/testers" in host.note, "told again")
+            del cluster.routes["testers"]
+            host.routes.seen((RESOURCE, "", ""))
+            await host.until(lambda: not host.note, "a complete list shows as much as a deletion that was seen")
             assert cluster.writes == ["create"]
 
     asyncio.run(course())

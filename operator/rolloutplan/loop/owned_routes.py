@@ -126,6 +126,8 @@ class OwnedRoutes:
         if raw is not None and resource == RESOURCE and is_ours(raw) and (source := source_name(raw)):
             self._look_at(Route(namespace, source))  # the list by label has none of those that lost it
         if not name:
+            if resource == RESOURCE:
+                self._losers.listed()
             self.led()
         elif resource == paths.PLANS.resource:
             self._plan_changed(f"{namespace}/{name}")
@@ -210,7 +212,7 @@ class OwnedRoutes:
         try:
             step = next_step(source, own, wanted)
             if step is not None and (self._lent or isinstance(step, Follow)):
-                if isinstance(step, Make) and source and (words := await self._losers.of(route, source)):
+                if isinstance(step, Make) and source and (words := await self._losers.of(route, source, own)):
                     return words
                 await self._do(route, step)
                 taken = not isinstance(step, HandBack)
@@ -223,7 +225,7 @@ class OwnedRoutes:
             self._plans.tell(route.namespace, route.written, (left or _TAKEN.format(route.own)) if taken else "")
         if taken and not self._plans.move(route):
             self._wait_with(route)
-        return left or (await self._losers.of(route, source) if taken and source else "")
+        return left or (await self._losers.of(route, source, own) if taken and source else "")
 
     async def _do(self, route: Route, step: Step) -> None:
         """Write to an owned route. Raises ApiError."""

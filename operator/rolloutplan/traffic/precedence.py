@@ -1,8 +1,9 @@
 """Which routes lose requests to one whose matches name methods, by the precedence of the Gateway API. Pure.
 
 Of matches for the same host and path, the API prefers one with a method; then the one with the most headers; then that
-with the most query parameters; then that of the oldest route (`HTTPRouteRule.matches`). So a route that is told apart
-by headers alone gets nothing any more once another one names the methods, although nothing about it has changed.
+with the most query parameters; then that of the oldest route, or of the first by name (`HTTPRouteRule.matches`). So a
+route that is told apart by headers alone gets nothing any more once another one names the methods, although nothing
+about it has changed.
 """
 
 from __future__ import annotations
@@ -29,21 +30,24 @@ def place_of(match: Any) -> tuple[str, str]:
     return safe_get.text(path, "type") or "PathPrefix", safe_get.text(path, "value") or "/"
 
 
-def loser(source: Any, others: Iterable[Any]) -> str:
+def loser(source: Any, others: Iterable[Any], own: Any = None) -> str:
     """Which of other HTTPRoutes loses requests to a copy of the source with methods, and what to do; empty: none.
+
+    `own` is that copy where it is there already: one that is still to be made is younger than all others.
 
     Hosts that are left out count as all: those of the listener are not known.
     """
     for other in others:
         if _id(other) == _id(source) or not (_share_hosts(source, other) and _share_a_parent(source, other)):
             continue
-        older = "" < safe_get.text(other, *_CREATED) < safe_get.text(source, *_CREATED)
+        won, lost = _is_preferred(other, source), _is_preferred(own, other)
         for theirs in _all_matches(other):
-            if any(_loses(theirs, ours, older=older) for ours in _all_matches(source)):
+            if any(_loses(theirs, ours, won=won, lost=lost) for ours in _all_matches(source)):
+                add = "" if "method" in theirs else "name one in each match there, "
                 return (
                     f"{HTTP_ROUTE} {'/'.join(_id(other))} has the same host and path {place_of(theirs)[1]}, and the "
-                    "operator's route takes its requests, as each of its matches names a method: name one in each match"
-                    f" there, make its rules a part of {_id(source)[1]}, or leave spec.traffic.ownership out"
+                    f"operator's route takes its requests, as each of its matches names a method: {add}make its rules "
+                    f"a part of {_id(source)[1]}, or leave spec.traffic.ownership out"
                 )
     return ""
 
@@ -55,15 +59,28 @@ def asks(route: Any) -> Any:
     return spec.get("parentRefs"), spec.get("hostnames"), rules
 
 
-_CREATED = ("metadata", "creationTimestamp")
+def created(route: Any) -> str:
+    """When a route was created; empty where it is not there yet."""
+    return safe_get.text(route, "metadata", "creationTimestamp")
 
 
-def _loses(theirs: Any, ours: Any, *, older: bool) -> bool:
-    """Whether a match that is preferred to ours now is not any more when ours names the method."""
+def _is_preferred(route: Any, other: Any) -> bool:
+    """Whether a route is preferred to another one with an equal match; False where it is not known."""
+    if not created(route) or not created(other):
+        return False
+    return (created(route), "/".join(_id(route))) < (created(other), "/".join(_id(other)))
+
+
+def _loses(theirs: Any, ours: Any, *, won: bool, lost: bool) -> bool:
+    """Whether a match that is preferred to ours now is not any more when ours names the method.
+
+    Where both are equal, they `won` until now, and have `lost` then.
+    """
     if "method" in ours or place_of(theirs) != place_of(ours) or _exclude_each_other(theirs, ours):
         return False
-    rank, before = (int("method" in theirs), *_conditions(theirs)), (0, *_conditions(ours))
-    return (before < rank or (before == rank and older)) and rank < (1, *_conditions(ours))
+    rank = (int("method" in theirs), *_conditions(theirs))
+    before, after = ((method, *_conditions(ours)) for method in (0, 1))
+    return (before < rank or (before == rank and won)) and (rank < after or (rank == after and lost))
 
 
 def _conditions(match: Any) -> tuple[int, ...]:
@@ -81,7 +98,8 @@ def _exclude_each_other(one: Any, other: Any) -> bool:
 
 def _exact(match: Any, key: str) -> dict[str, str]:
     found = (each for each in safe_get.items(match, key) if safe_get.text(each, "type") in ("", "Exact"))
-    return {safe_get.text(each, "name").lower(): safe_get.text(each, "value") for each in found}
+    named = ((safe_get.text(each, "name"), safe_get.text(each, "value")) for each in found)
+    return {name.lower() if key == "headers" else name: value for name, value in named}
 
 
 def _all_matches(route: Any) -> Iterator[Any]:

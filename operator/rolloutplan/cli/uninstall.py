@@ -73,7 +73,8 @@ def _owned(raw: Raw) -> Iterator[str]:
     namespace, name = safe_get.text(raw, "metadata", "namespace"), safe_get.text(raw, "metadata", "name")
     source = source_name(raw)
     yield f"{namespace}/{name}: has the traffic of {HTTP_ROUTE} {source}, which nothing that is written there changes"
-    yield f"  end its run, and give {source} the weights of {name}: the operator then deletes this route"
+    deletes = "the operator then deletes this route, unless ownedRoutes.enabled is off"
+    yield f"  end its run, and give {source} the weights of {name}: {deletes}"
     yield f"  without an operator: the same, and kubectl -n {namespace} delete httproute {name}"
 
 

@@ -134,7 +134,7 @@ def test_a_route_that_the_operator_may_not_patch_keeps_a_run_from_its_start_unti
     route = RouteId("HTTPRoute", "shop")
     world = World(spec=PLAN, not_movable={route: "the operator may not patch httproutes in namespace ns: add it"})
     world.advance(m(1))
-    assert (world.phase, world.status.reason) == (P.INVALID, "NotGranted")
+    assert (world.phase, world.status.reason) == (P.INVALID, "Forbidden")
     assert world.status.message == "HTTPRoute ns/shop: the operator may not patch httproutes in namespace ns: add it"
     assert world.weights() == (OLD_WEIGHTS,)
     world.not_movable = {}

@@ -113,6 +113,22 @@ def test_it_looks_at_once_when_plans_are_listed_anew(monkeypatch: pytest.MonkeyP
     assert cluster.changes == [OLDER.words, ""]
 
 
+def test_two_lists_at_the_same_instant_are_not_two_answers() -> None:
+    """An operator of several namespaces lists the plans of each after a restart of the API server."""
+    cluster = Cluster(FIT, OLDER, OLDER)
+
+    async def run() -> None:
+        await cluster.found.look()
+        running = asyncio.create_task(cluster.found.run())
+        for _ in range(5):
+            cluster.found.listed(PLANS.resource)
+            await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(run())
+    assert cluster.changes == []
+
+
 def test_plans_that_are_listed_meanwhile_are_not_taken_on_and_those_listed_later_are() -> None:
     store = Store(crds_lack=OLDER.words)
     store.apply(PLANS.resource, None, plan("new", 1))

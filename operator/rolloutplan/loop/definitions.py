@@ -86,6 +86,9 @@ class Definitions:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            await happens(self._again, self.pause())
+            if self._doubted:  # several lists come at the same instant: they are one answer
+                await asyncio.sleep(AGAIN)
+            else:
+                await happens(self._again, self.pause())
             self._again.clear()
             await self.look()

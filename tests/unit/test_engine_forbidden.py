@@ -71,6 +71,23 @@ def test_an_event_that_may_not_be_written_holds_nothing_up_and_hides_nothing_tha
     assert stalled(world)[0] == "Forbidden"
 
 
+def test_a_message_of_a_refusal_ends_with_it_while_events_are_refused() -> None:
+    world = judging()()
+    before = world.status.message
+    world.refuses = {"publish": LACKS, "mark": LACKS}
+    world.undo_annotation = ""
+    world.advance(s(30))
+    assert stalled(world)[0] == "Forbidden"
+    world.refuses = {"publish": LACKS}
+    world.advance(s(20))
+    told = world.status.condition("RequestsAccepted")
+    assert (world.status.message, stalled(world)) == (before, ("", ""))
+    assert told is not None and told.message.startswith("publication to events: ")
+    written = len(world.history)
+    world.advance(s(20))
+    assert len(world.history) == written, "it says so once"
+
+
 def test_a_route_that_the_next_operator_may_not_read_stalls_its_run() -> None:
     world = judging()()
     kept = world.routes

@@ -99,15 +99,17 @@ def clear_past_refusal(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
 
     While an action is left to do, it is unknown whether the refusal is over: a new leader has not tried it yet.
     """
-    status, over = snapshot.status, nothing_to_do and first_refusal(snapshot) is None
+    status, refusal = snapshot.status, first_refusal(snapshot)
+    over = nothing_to_do and (refusal is None or refusal.kind == "publication")  # that one holds nothing up
     reported = over and status.condition(REQUESTS_ACCEPTED) is not None
     notes = {each.note for each in status.decisions if each.reason == EventReason.REQUEST_REFUSED}
     last = next((d.note for d in reversed(status.decisions) if d.reason != EventReason.REQUEST_REFUSED), "")
-    if has_fault(status) and first_refusal(snapshot) is None:
+    if has_fault(status) and refusal is None:
         return change(status, message=last, conditions=tuple(c for c in status.conditions if c.type != "Stalled"))
     if status.message and not (reported and without_shortage(status.message) in notes):
-        conditions = tuple(each for each in status.conditions if not reported or each.type != REQUESTS_ACCEPTED)
-        return change(status, conditions=conditions) if reported else status
+        past = reported and refusal is None
+        conditions = tuple(each for each in status.conditions if not past or each.type != REQUESTS_ACCEPTED)
+        return change(status, conditions=conditions) if past else status
     return change(status, message=last) if last != status.message else status
 
 

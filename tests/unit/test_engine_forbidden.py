@@ -88,8 +88,10 @@ def test_a_message_of_a_refusal_ends_with_it_while_events_are_refused() -> None:
     assert len(world.history) == written, "it says so once"
 
 
-def test_a_route_that_the_next_operator_may_not_read_stalls_its_run() -> None:
-    world = judging()()
+@pytest.mark.parametrize("situation", [fresh(ADDING), judging()], ids=["before a weight", "judging"])
+def test_a_route_that_the_next_operator_may_not_read_stalls_its_run(situation: Situation) -> None:
+    world = situation()
+    world.advance(s(1))
     kept = world.routes
     world.routers = {"HTTPRoute": RouterProblem(StatusReason.FORBIDDEN, RIGHT)}
     world.unread_routes = {SHOP: RIGHT}

@@ -8,7 +8,7 @@ import pytest
 
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.effects import Failure
-from tests.situations import OLD_WEIGHTS, judging, m, s
+from tests.situations import OLD_WEIGHTS, fresh, job, judging, m, s
 from tests.world import SHOP, World
 
 P = Phase
@@ -31,6 +31,18 @@ def test_a_run_whose_route_is_not_known_goes_no_further_and_says_so(seen: bool) 
     assert world.phase is P.JUDGING
     assert f"HTTPRoute shop is not known: {WHY}" in world.status.message
     assert "RollbackStarted" not in world.told()
+
+
+def test_a_run_that_has_moved_no_weight_yet_says_so_too() -> None:
+    world = fresh({"expand": {"jobs": [job("columns", deadline="10m")]}})()
+    world.advance(s(1))
+    world.unread_routes = {SHOP: WHY}
+    world.advance(m(5))
+    assert world.phase is P.EXPANDING
+    assert f"HTTPRoute shop is not known: {WHY}" in world.status.message
+    world.unread_routes = {}
+    world.until(P.JUDGING)
+    assert WHY not in world.status.message
 
 
 def test_it_goes_on_when_its_route_is_known_again() -> None:

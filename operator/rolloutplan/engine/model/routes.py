@@ -158,9 +158,9 @@ def route_exists(snapshot: Snapshot, route: RouteId) -> bool:
     return _existing_route(snapshot, route) is not None
 
 
-def unread_words(snapshot: Snapshot, routes: Iterable[RouteWeights]) -> str:
+def unread_words(snapshot: Snapshot, routes: Iterable[RouteId]) -> str:
     """Which of these routes are not known as they are now, and why; empty where all are known, or known to be gone."""
-    unread = ((route.id, snapshot.unread_routes.get(route.id)) for route in routes)
+    unread = ((route, snapshot.unread_routes.get(route)) for route in routes)
     return "; ".join(f"{route} is not known: {why}" for route, why in unread if why)
 
 
@@ -178,7 +178,7 @@ def route_mismatch(snapshot: Snapshot, routes: Iterable[RouteWeights], weights: 
     for route in routes:
         view = _existing_route(snapshot, route.id)
         if view is None:
-            return unread_words(snapshot, (route,)) or f"{route.id} is gone"
+            return unread_words(snapshot, (route.id,)) or f"{route.id} is gone"
         if words := _difference(view, aims_of(view, route, weights, back=back), weights, owner):
             return words
     return ""

@@ -81,7 +81,7 @@ def _restore(snapshot: Snapshot) -> ReconcileResult | None:
         if not patches and status.message != differs:
             return ReconcileResult(change(status, message=differs), wake_at=snapshot.now + accepted_within(snapshot))
         return ReconcileResult(None, patches, urgent=True, wake_at=snapshot.now + accepted_within(snapshot))
-    if unread_words(snapshot, weights.snapshot):
+    if unread_words(snapshot, (route.id for route in weights.snapshot)):
         return None if _is_over(snapshot) else ReconcileResult(wake_at=snapshot.now + accepted_within(snapshot))
     problem = not_accepted(snapshot, weights.snapshot)
     accept_deadline = since + accepted_within(snapshot, problem)

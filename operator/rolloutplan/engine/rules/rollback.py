@@ -50,8 +50,9 @@ def handle_deletion(snapshot: Snapshot) -> ReconcileResult | None:
     at = release_at(snapshot)
     over = at is not None and snapshot.now >= at
     known = is_valid_snapshot(weights.snapshot, weights.old, weights.new)
-    there = any(route_exists(snapshot, route.id) for route in weights.snapshot)
-    gone = not known or not (there or unread_words(snapshot, weights.snapshot))
+    moved = [route.id for route in weights.snapshot]
+    there = any(route_exists(snapshot, route) for route in moved)
+    gone = not known or not (there or unread_words(snapshot, moved))
     if keep or ended or over or gone:
         return release
     if status.phase is Phase.ROLLING_BACK:

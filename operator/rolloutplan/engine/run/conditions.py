@@ -12,6 +12,7 @@ from typing import Literal
 from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.printable import printable
 from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
+from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import HANDED_BACK, ROUTES_OWNED, RUNNING, Condition, Phase, PredicateStatus, Status
 from rolloutplan.engine.analysis.availability import missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
@@ -102,9 +103,17 @@ def with_shortage(snapshot: Snapshot, status: Status) -> Status:
     judged, message = status.phase in (Phase.JUDGING, Phase.BAKING), without_shortage(status.message)
     if judged and snapshot.new is not None and (words := missing_pods(snapshot.new, snapshot.now)):
         message = f"{message}{_MISSING}{words}"
-    if status.phase in RUNNING and (words := unread_words(snapshot, status.weights.snapshot)):
+    if words := unread_words(snapshot, _awaited_routes(snapshot, status)):
         message = f"{message}{_UNREAD}{words[:_LONGEST_UNREAD]}"
     return change(status, message=message) if message != status.message else status
+
+
+def _awaited_routes(snapshot: Snapshot, status: Status) -> list[RouteId]:
+    """The routes that a run must know to go on, and does not: all of them, and on the way back those that it moved."""
+    if status.phase not in RUNNING:
+        return []
+    unread, moved = sorted(snapshot.unread_routes), {route.id for route in status.weights.snapshot}
+    return [route for route in unread if route in moved] if status.phase is Phase.ROLLING_BACK else unread
 
 
 def with_conditions(snapshot: Snapshot, status: Status) -> Status:
@@ -176,8 +185,8 @@ def _right_awaited(snapshot: Snapshot, status: Status) -> str:
     """The right for want of which a run does not know what it must know; empty where none is missing."""
     if status.phase not in RUNNING:
         return ""
-    unread = {route.id.kind for route in status.weights.snapshot if route.id in snapshot.unread_routes}
-    problems = (problem for kind, problem in snapshot.routers.items() if kind in unread)
+    kinds = {route.kind for route in _awaited_routes(snapshot, status)}
+    problems = (problem for kind, problem in snapshot.routers.items() if kind in kinds)
     words = [problem.words for problem in problems if problem.reason == FORBIDDEN]
     if status.held_for == HoldReason.ENDPOINTS_UNKNOWN:
         words += [side.problem for side in receivers(snapshot) if isinstance(side.problem, MissingRight)]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rolloutplan.engine.analysis.availability import baseline, restarted_too_often
+from rolloutplan.engine.model.effects import Failure
 from rolloutplan.engine.model.snapshot import Pods
 from tests.situations import BACK, OLD_WEIGHTS, Case, P, baking, fresh, judging, m, pods, run, s, then, wait
 from tests.world import Deployment, World
@@ -141,3 +142,14 @@ RESTARTS = [
 @pytest.mark.parametrize("case", RESTARTS, ids=lambda case: case.promise)
 def test_a_side_that_restarts_too_often_goes_back(case: Case) -> None:
     run(case)
+
+
+def test_restarts_that_could_not_be_read_when_the_pods_changed_are_read_later() -> None:
+    """All pods are available again, so nothing changes the Deployment any more."""
+    world = judging()()
+    world.refuses = {"pods": Failure(500, "InternalError", "etcd has no leader")}
+    world.pods(restarts=4)
+    world.advance(s(20))
+    world.refuses = {}
+    world.advance(m(1))
+    assert world.phase is P.ROLLED_BACK

@@ -35,7 +35,8 @@ class NewSide:
         """The version of the Deployment when the pods that are known were asked for."""
         self._asked_of = version
         """The version of the Deployment when its pods were last asked for."""
-        self._list_at = now + LIST_AFTER
+        self._list_at: datetime | None = now + LIST_AFTER
+        """When the pods are listed for the first time, or again after a list that failed."""
         self._awaited_until = now + NEW_PODS_WITHIN
         self._ready_at: dict[str, datetime] = {}
         """When each pod became ready for the first time, by its uid."""
@@ -54,7 +55,7 @@ class NewSide:
         )
 
     def is_list_due(self, new: WorkloadView, status: Status, now: datetime) -> bool:
-        """Whether the pods are to be listed: the Deployment changed, nothing is known of them, or it lacks some.
+        """Whether the pods are to be listed: the Deployment changed, there is no good list, or it lacks some.
 
         A pod that fails before it was ever ready does not change its Deployment.
         """
@@ -65,9 +66,9 @@ class NewSide:
         """When the pods are listed even if the Deployment does not change; None: not before it does."""
         if is_suspended(status) and status.entered_at and (self._pods_at is None or self._pods_at < status.entered_at):
             return status.entered_at
-        if self._pods_at is None:
+        if self._pods_at is None or new.available >= new.wanted:
             return self._list_at
-        return self._pods_at + LIST_AGAIN if new.available < new.wanted else None
+        return self._pods_at + LIST_AGAIN
 
     def pods_awaited_until(self) -> datetime | None:
         """Until when latency waits for the first list of the pods; None where there was one."""
@@ -81,7 +82,7 @@ class NewSide:
         """Note a list. A pod that was ready before does not become new by losing its readiness for a while."""
         ready = {uid: min(ready_at, asked_at) for uid, ready_at in pods.ready_at.items()} | self._ready_at
         self._ready_at = {uid: ready[uid] for uid in pods.restarts if uid in ready}
-        self._pods, self._pods_at = pods, asked_at
+        self._pods, self._pods_at, self._list_at = pods, asked_at, None
         self._pods_of = new.version if new is not None else ""
 
     def not_listed(self, now: datetime) -> None:
@@ -91,6 +92,6 @@ class NewSide:
     def turn_back(self, now: datetime) -> None:
         """Forget instants after `now`: the clock was put back."""
         self._stood = self._stood.until(now)
-        self._list_at = min(self._list_at, now + LIST_AFTER)
+        self._list_at = self._list_at and min(self._list_at, now + LIST_AFTER)
         self._awaited_until = min(self._awaited_until, now + NEW_PODS_WITHIN)
         self._pods_at = self._pods_at and min(self._pods_at, now)

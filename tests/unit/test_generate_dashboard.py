@@ -39,3 +39,35 @@ def test_every_query_asks_the_chosen_prometheus_for_the_chosen_namespaces_and_ow
         for target in panel.get("targets", ()):
             assert target["datasource"]["uid"] == "${datasource}"
             assert ("owner" in target["expr"]) == ('namespace=~"$namespace",owner=~"$owner"' in target["expr"])
+
+
+def test_a_number_is_0_only_where_an_operator_says_so() -> None:
+    """Where none is scraped, nobody knows; that nobody leads is known then."""
+    numbers = {panel["title"]: panel for panel in BOARD["panels"] if panel["type"] == "stat"}
+    asked = {title: target["expr"] for title, panel in numbers.items() for target in panel["targets"]}
+    assert [title for title, query in asked.items() if "vector(0)" in query] == ["Leaders"]
+
+
+def test_what_is_missing_is_never_shown_as_good() -> None:
+    for panel in BOARD["panels"]:
+        if panel["type"] == "stat":
+            (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+            assert mapping["options"]["match"] == "null+nan"
+            assert mapping["options"]["result"]["color"] != "green", panel["title"]
+
+
+def test_no_query_answers_with_nan_where_nothing_was_observed() -> None:
+    quantiles = [t["expr"] for panel in BOARD["panels"] for t in panel.get("targets", ()) if "quantile(" in t["expr"]]
+    assert quantiles
+    assert [query for query in quantiles if ">= 0" not in query] == []
+
+
+def test_each_column_of_a_table_has_a_title_and_a_unit() -> None:
+    for panel in BOARD["panels"]:
+        if panel["type"] == "table" and len(panel["targets"]) > 1:
+            titled = {
+                each["matcher"]["options"]: {p["id"] for p in each["properties"]}
+                for each in panel["fieldConfig"]["overrides"]
+            }
+            for target in panel["targets"]:
+                assert {"displayName", "unit"} <= titled[f"Value #{target['refId']}"], panel["title"]

@@ -5,53 +5,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-_COLUMNS: Final = 24
-"""The width of a dashboard in Grafana's units."""
-_HEIGHT: Final = 8
-_SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-_BARS: Final = "bars"
-_WITHOUT_VALUES: Final = {"id": "organize", "options": {"excludeByName": {"Time": True, "Value": True}}}
-"""A table shows labels: the value of an info metric is always 1."""
+from rolloutplan.generate.grafana import BAD, BARS, NOTABLE, PLAIN, Colour, Panel, Query, board
+
+_BEGUN: Final = 'rolloutplan_decisions_total{reason="RollbackStarted"}'
 _TEAM: Final = '{namespace=~"$namespace",owner=~"$owner"}'
-
-
-class Query(NamedTuple):
-    """A query, and the name of each series in Grafana's notation, such as `{{phase}}`."""
-
-    promql: str
-    legend: str = ""
-
-
-class Colour(NamedTuple):
-    """The colour of a value from a number on; None: of all below the next one."""
-
-    name: str
-    since: float | None = None
-
-
-_PLAIN: Final = (Colour("green"),)
-"""Written out, because Grafana shows every value from 80 on in red where nothing is said."""
-_BAD: Final = (Colour("green"), Colour("red", 1))
-_NOTABLE: Final = (Colour("green"), Colour("orange", 1))
-
-
-class Panel(NamedTuple):
-    """A panel: `kind` is Grafana's, `unit` one of its units; the values of a `stat` or a `table` are those of now.
-
-    `bars` are time series of what was counted in each interval, which no line connects.
-    """
-
-    title: str
-    words: str
-    queries: Sequence[Query]
-    unit: str = "short"
-    kind: str = "timeseries"
-    width: int = 8
-    colours: Sequence[Colour] = _PLAIN
 
 
 def _grown(series: str, window: str) -> str:
@@ -59,64 +19,99 @@ def _grown(series: str, window: str) -> str:
     return f"(max_over_time({series}[{window}]) unless {series} offset {window} or increase({series}[{window}]))"
 
 
-def _quantiles(name: str, window: str, labels: str = "", by: str = "") -> Sequence[Query]:
-    """The median and the 90 % quantile of a histogram."""
-    buckets = f"sum by ({', '.join(filter(None, ('le', by)))}) {_grown(f'{name}_bucket{labels}', window)}"
-    legend = f" {{{{{by}}}}}" if by else ""
-    return [
-        Query(f"histogram_quantile({share}, {buckets})", word + legend)
-        for share, word in ((0.5, "median"), (0.9, "p90"))
-    ]
+def _quantile(share: float, name: str, window: str, labels: str = "", by: str = "le") -> str:
+    """A quantile of a histogram; without observations nothing, and not NaN, for which Grafana shows a blank panel."""
+    return f"histogram_quantile({share}, sum by ({by}) {_grown(f'{name}_bucket{labels}', window)}) >= 0"
 
 
-def _in_phase(phase: str) -> Query:
-    return Query(f'max(rolloutplan_plans{{phase="{phase}"}}) or vector(0)')
+def _quantiles(name: str, window: str) -> Sequence[Query]:
+    return [Query(_quantile(share, name, window), word) for share, word in ((0.5, "median"), (0.9, "p90"))]
 
 
-_BEGUN: Final = 'rolloutplan_decisions_total{reason="RollbackStarted"}'
-_FAILED: Final = _grown(f"rolloutplan_change_failures_total{_TEAM}", "$__range")
-_CHANGED: Final = _grown(f"rolloutplan_changes_total{_TEAM}", "$__range")
+def _seen(promql: str) -> str:
+    """The value, and 0 where there is none; nothing where no operator is scraped, since nobody knows then."""
+    return f"{promql} or 0 * max(rolloutplan_leader)"
+
+
+def _in_phase(phase: str) -> str:
+    return _seen(f'max(rolloutplan_plans{{phase="{phase}"}})')
+
+
+def _now(title: str, words: str, promql: str, colours: Sequence[Colour] = PLAIN, unit: str = "short") -> Panel:
+    return Panel(title, words, [Query(promql)], unit, kind="stat", width=3, height=4, colours=colours, alarms=True)
+
+
+def _by_owner(promql: str) -> str:
+    """A series for each owner. Without a label `owner` it would have no name."""
+    return f'label_replace({promql}, "owner", "(no owner)", "owner", "")'
+
+
+def _counted(name: str) -> str:
+    return f"sum by (owner) {_grown(f'rolloutplan_{name}_total{_TEAM}', '$__range')}"
+
+
+def _time(name: str, share: float, title: str) -> Query:
+    """A column of a time."""
+    return Query(_by_owner(_quantile(share, f"rolloutplan_{name}_seconds", "$__range", _TEAM, "le, owner")), title, "s")
+
 
 ROWS: Final[Mapping[str, Sequence[Panel]]] = {
     "Now": (
-        Panel(
+        _now(
             "Leaders",
-            "1 while all is well.",
-            [Query("sum(rolloutplan_leader)")],
-            kind="stat",
-            width=4,
-            colours=(Colour("red"), Colour("green", 1), Colour("red", 2)),
+            "Replicas that lead: 1 while all is well. Alert RolloutPlanNoLeader.",
+            "sum(rolloutplan_leader) or vector(0)",
+            (Colour("red"), Colour("green", 1), Colour("red", 2)),
         ),
-        Panel("Held", "Plans that wait at a weight.", [_in_phase("Held")], kind="stat", width=4, colours=_NOTABLE),
-        Panel(
-            "Rolling back",
-            "Old weights on their way back.",
-            [_in_phase("RollingBack")],
-            kind="stat",
-            width=4,
-            colours=_NOTABLE,
+        _now(
+            "Oldest look at a run",
+            "Age of the last look at the run that waits for one the longest; a minute is usual. "
+            "Alert RolloutPlanRunNotLookedAt.",
+            "max(rolloutplan_oldest_look_seconds)",
+            (Colour("green"), Colour("red", 120)),
+            "s",
         ),
-        Panel("Waiting", "For their turn or a route.", [_in_phase("Pending")], kind="stat", width=4),
-        Panel(
+        _now(
             "Operator faults",
-            "Plans on which the operator itself fails.",
-            [Query("max(rolloutplan_plans_failing)")],
-            kind="stat",
-            width=4,
-            colours=_BAD,
+            "Plans on which the operator itself fails. Alert RolloutPlanOperatorFault.",
+            "max(rolloutplan_plans_failing)",
+            BAD,
         ),
-        Panel(
-            "Oldest look",
-            "Age of the last look at the run that waits for one the longest; a minute is usual.",
-            [Query("max(rolloutplan_oldest_look_seconds)")],
-            unit="s",
-            kind="stat",
-            width=4,
-            colours=(Colour("green"), Colour("red", 120)),
+        _now(
+            "Rolling back",
+            "Plans whose old weights are on their way back. Alert RolloutPlanRollbackStuck.",
+            _in_phase("RollingBack"),
+            NOTABLE,
+        ),
+        _now(
+            "Held",
+            "Plans that wait at a weight, for a person or for evidence. Alert RolloutPlanHeldForLong.",
+            _in_phase("Held"),
+            NOTABLE,
+        ),
+        _now("Pending", "Plans that wait for their turn or a route.", _in_phase("Pending")),
+        _now(
+            "Plans not read",
+            "There are too many, or too large ones. Alert RolloutPlanNotRead.",
+            "max(rolloutplan_plans_over_budget)",
+            BAD,
+        ),
+        _now(
+            "Clock off by",
+            "How far the clock of a machine is from the API server's at least. Alert RolloutPlanClockWrong.",
+            "max(abs(rolloutplan_clock_ahead_seconds))",
+            (Colour("green"), Colour("orange", 5)),
+            "s",
         ),
     ),
-    "Runs": (
-        Panel("Plans by phase", "", [Query("max by (phase) (rolloutplan_plans)", "{{phase}}")]),
+    "Runs (all namespaces)": (
+        Panel(
+            "Plans in a run, by phase",
+            "Without those that are Succeeded or RolledBack.",
+            [Query('max by (phase) (rolloutplan_plans{phase!~"Succeeded|RolledBack"})', "{{phase}}")],
+            width=12,
+            outcomes=True,
+        ),
         Panel(
             "Decisions",
             "By the reason of their Events.",
@@ -126,19 +121,16 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
                     "{{reason}}",
                 )
             ],
-            kind=_BARS,
+            kind=BARS,
+            width=12,
+            outcomes=True,
         ),
         Panel(
-            "Verdicts",
-            "Predicates evaluated, per second.",
-            [Query("sum by (verdict) (rate(rolloutplan_verdicts_total[$__rate_interval]))", "{{verdict}}")],
-            unit="ops",
-        ),
-        Panel(
-            "Rollbacks",
-            "Begun within the time range.",
-            [Query(f"sum{_grown(_BEGUN, '$__range')} or vector(0)")],
-            kind="stat",
+            "Verdicts per minute",
+            "Predicates evaluated.",
+            [Query("60 * sum by (verdict) (rate(rolloutplan_verdicts_total[$__rate_interval]))", "{{verdict}}")],
+            unit="cpm",
+            outcomes=True,
         ),
         Panel(
             "Places taken",
@@ -152,6 +144,13 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             [Query("max by (group) (rolloutplan_places_waiting)", "{{group}}")],
         ),
         Panel(
+            "Rollbacks begun",
+            "Within the time range.",
+            [Query(_seen(f"sum{_grown(_BEGUN, '$__range')}"))],
+            kind="stat",
+            width=4,
+        ),
+        Panel(
             "From evidence to weights",
             "From the instant of the data that decided a rollback to its weights written.",
             _quantiles("rolloutplan_evidence_to_weights_seconds", "$__range"),
@@ -163,50 +162,40 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             "How late a plan was looked at after it was due.",
             _quantiles("rolloutplan_evaluation_lag_seconds", "$__rate_interval"),
             unit="s",
+            width=12,
         ),
     ),
-    "Delivery": (
-        Panel("Changes", "", [Query(f"sum by (owner) {_CHANGED}", "{{owner}}")], kind="stat", width=6),
+    "Delivery (of the chosen namespaces and owners)": (
         Panel(
-            "Failed",
-            "The share of changes whose weights had to go back.",
-            [Query(f"sum by (owner) {_FAILED} / sum by (owner) {_CHANGED}", "{{owner}}")],
-            unit="percentunit",
-            kind="stat",
-            width=6,
-        ),
-        Panel(
-            "Time to restore",
-            "From the first bad sample to the old weights.",
-            _quantiles("rolloutplan_restore_seconds", "$__range", _TEAM, "owner"),
-            unit="s",
-            kind="stat",
-            width=6,
-        ),
-        Panel(
-            "Lead time",
-            "From the commit to the end of the success; of plans that have rolloutplan.dev/committed-at.",
-            _quantiles("rolloutplan_lead_seconds", "$__range", _TEAM, "owner"),
-            unit="s",
-            kind="stat",
-            width=6,
-        ),
-        Panel(
-            "Exposed requests",
-            "Requests of the new side that a guard had counted when it tripped.",
-            [Query(f"sum by (owner) {_grown(f'rolloutplan_exposed_requests_total{_TEAM}', '$__range')}", "{{owner}}")],
-            kind="stat",
-            width=12,
+            "Delivery figures by owner",
+            "Failed: the share of changes whose weights had to go back. Restore: from the first bad sample to the old "
+            "weights. Lead: from the commit to the end of the success, of plans with rolloutplan.dev/committed-at. "
+            "Exposed requests: those of the new side that a guard had counted when it tripped.",
+            [
+                Query(_by_owner(_counted("changes")), "Changes"),
+                Query(
+                    _by_owner(f"{_counted('change_failures')} / {_counted('changes')} >= 0"), "Failed", "percentunit"
+                ),
+                _time("restore", 0.5, "Restore, median"),
+                _time("restore", 0.9, "Restore, p90"),
+                _time("lead", 0.5, "Lead, median"),
+                _time("lead", 0.9, "Lead, p90"),
+                Query(_by_owner(_counted("exposed_requests")), "Exposed requests", "locale"),
+            ],
+            kind="table",
+            width=24,
+            since="7d",
         ),
         Panel(
             "Plans with an owner",
-            "",
+            "Those that name one.",
             [Query(f"max by (namespace, plan, owner) (rolloutplan_plan_info{_TEAM})")],
             kind="table",
-            width=12,
+            width=24,
+            height=6,
         ),
     ),
-    "Requests": (
+    "Operator and what it asks": (
         Panel(
             "API requests",
             "Per second.",
@@ -219,7 +208,7 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             unit="reqps",
         ),
         Panel(
-            "API requests refused",
+            "API requests that failed",
             "Per second; code 0 where there was no answer. A 409 is sent again.",
             [
                 Query(
@@ -230,13 +219,13 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             unit="reqps",
         ),
         Panel(
-            "API answers",
-            "How long they took.",
+            "API request duration",
+            "How long an answer took.",
             _quantiles("rolloutplan_api_request_seconds", "$__rate_interval"),
             unit="s",
         ),
         Panel(
-            "Requests to metric sources",
+            "Metric requests",
             "Per second.",
             [
                 Query(
@@ -247,8 +236,8 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             unit="reqps",
         ),
         Panel(
-            "Answers of metric sources",
-            "How long they took.",
+            "Metric request duration",
+            "How long an answer took.",
             _quantiles("rolloutplan_metric_request_seconds", "$__rate_interval"),
             unit="s",
         ),
@@ -259,10 +248,10 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             unit="s",
         ),
         Panel(
-            "Limits met",
+            "Metric limits met",
             "Questions to metric sources, and answers.",
             [Query(f"sum by (limit) {_grown('rolloutplan_metric_limits_total', '$__rate_interval')} > 0", "{{limit}}")],
-            kind=_BARS,
+            kind=BARS,
         ),
         Panel(
             "Notifications",
@@ -273,30 +262,30 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
                     "{{notifier}} {{result}}",
                 )
             ],
-            kind=_BARS,
+            kind=BARS,
+            outcomes=True,
         ),
         Panel(
-            "Spans",
+            "Trace spans",
             "Of runs, for the receiver of traces: sent, lost.",
             [Query(f"sum by (result) {_grown('rolloutplan_spans_total', '$__rate_interval')}", "{{result}}")],
-            kind=_BARS,
+            kind=BARS,
+            outcomes=True,
         ),
         Panel(
-            "Size of the plans",
+            "Size of all plans",
             "Bytes of the specs that are read.",
             [Query("max(rolloutplan_plans_bytes)")],
             unit="bytes",
-        ),
-        Panel(
-            "Plans not read",
-            "There are too many, or too large ones.",
-            [Query("max(rolloutplan_plans_over_budget)")],
+            width=12,
         ),
         Panel(
             "Clock",
             "How far the machine's clock is ahead of the API server's at least.",
             [Query("rolloutplan_clock_ahead_seconds", "{{instance}}")],
             unit="s",
+            width=12,
+            signed=True,
         ),
     ),
 }
@@ -304,90 +293,4 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
 
 def dashboard() -> str:
     """The dashboard as JSON. Always the same text for the same rows."""
-    made = {
-        "uid": "rolloutplan",
-        "title": "RolloutPlan",
-        "tags": ["rolloutplan"],
-        "schemaVersion": 39,
-        "editable": True,
-        "refresh": "30s",
-        "annotations": {"list": []},
-        "time": {"from": "now-6h", "to": "now"},
-        "templating": {"list": [_source(), _choice("namespace"), _choice("owner")]},
-        "panels": [panel | {"id": number} for number, panel in enumerate(_panels(), 1)],
-    }
-    return json.dumps(made, indent=2) + "\n"
-
-
-def _source() -> Mapping[str, Any]:
-    return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
-
-
-def _choice(label: str) -> Mapping[str, Any]:
-    """A variable with all values of a label. An owner may be empty, so All is everything."""
-    return {
-        "name": label,
-        "label": label,
-        "type": "query",
-        "datasource": _SOURCE,
-        "query": f'label_values({{__name__=~"rolloutplan_plan_info|rolloutplan_changes_total"}}, {label})',
-        "refresh": 2,
-        "sort": 1,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".*",
-        "current": {"text": ["All"], "value": ["$__all"]},
-    }
-
-
-def _panels() -> Iterator[dict[str, Any]]:
-    """All rows and panels, each with its place: from left to right, in as many lines as they need."""
-    left, top = 0, 0
-    for title, panels in ROWS.items():
-        yield {"type": "row", "title": title, "collapsed": False, "gridPos": _place(0, top, _COLUMNS, 1), "panels": []}
-        left, top = 0, top + 1
-        for panel in panels:
-            if left + panel.width > _COLUMNS:
-                left, top = 0, top + _HEIGHT
-            yield _panel(panel) | {"gridPos": _place(left, top, panel.width, _HEIGHT)}
-            left += panel.width
-        top += _HEIGHT
-
-
-def _place(x: int, y: int, w: int, h: int) -> Mapping[str, int]:
-    return {"x": x, "y": y, "w": w, "h": h}
-
-
-def _panel(panel: Panel) -> dict[str, Any]:
-    return {
-        "type": "timeseries" if panel.kind == _BARS else panel.kind,
-        "title": panel.title,
-        "description": panel.words,
-        "datasource": _SOURCE,
-        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
-        **({"transformations": [_WITHOUT_VALUES]} if panel.kind == "table" else {}),
-        "targets": [_target(panel, query, "ABC"[number]) for number, query in enumerate(panel.queries)],
-    }
-
-
-def _defaults(panel: Panel) -> dict[str, Any]:
-    """How all values of a panel are shown."""
-    steps = [{"value": colour.since, "color": colour.name} for colour in panel.colours]
-    return {
-        "unit": panel.unit,
-        "thresholds": {"mode": "absolute", "steps": steps},
-        **({"custom": {"drawStyle": "bars", "fillOpacity": 80}} if panel.kind == _BARS else {}),
-    }
-
-
-def _target(panel: Panel, query: Query, name: str) -> Mapping[str, Any]:
-    now = panel.kind not in ("timeseries", _BARS)
-    return {
-        "refId": name,
-        "datasource": _SOURCE,
-        "expr": query.promql,
-        "legendFormat": query.legend or panel.title,
-        "instant": now,
-        "range": not now,
-        "format": "table" if panel.kind == "table" else "time_series",
-    }
+    return board(ROWS, {"namespace": "Delivery: namespace", "owner": "Delivery: owner"})

@@ -122,8 +122,11 @@ def _errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
     assert shop.phase() == "RolledBack", "applying a rolled-back plan again must not start it again"
 
 
-EMPTY = {"Lead time", "Limits met", "API requests refused", "Places taken", "Plans that wait for a place"}
-"""Panels of what such a run need not have."""
+EMPTY = {
+    *("Lead, median", "Lead, p90", "Metric limits met", "API requests that failed", "Places taken"),
+    "Plans that wait for a place",
+}
+"""Panels, and columns of tables, of what such a run need not have."""
 
 
 def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> str:
@@ -144,7 +147,11 @@ def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> str:
             query = query.replace(variable, value)
         return prometheus.series(query, url)
 
-    asked = [(panel["title"], each["expr"]) for panel in board["panels"] for each in panel.get("targets", ())]
+    asked = [
+        (each["legendFormat"] if panel["type"] == "table" else panel["title"], each["expr"])
+        for panel in board["panels"]
+        for each in panel.get("targets", ())
+    ]
     wanted = [(title, query) for title, query in asked if title not in EMPTY]
     server.start()
     try:

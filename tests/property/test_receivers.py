@@ -7,6 +7,7 @@ answered.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +21,8 @@ from rolloutplan.engine.model.snapshot import EndpointsView, ServiceView, Snapsh
 from tests.situations import ALL, HALF, OLD_WEIGHTS, UP
 from tests.world import Deployment, Move, Rules, World, http_route, labels
 
-STORIES: Final = 200
+STORIES: Final = int(os.environ.get("RECEIVER_STORIES", "60"))
+"""In the suite; `make bench-model` has more of them."""
 HAPPENINGS: Final = 30
 COMMANDS: Final = ("abort", "revert", "pause", "resume", "retry", "skip", "promote", "approve")
 Happening = Callable[[World, Random], None]

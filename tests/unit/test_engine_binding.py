@@ -525,9 +525,11 @@ def test_a_revert_within_a_day_is_done_at_once_and_says_that_there_is_a_freeze()
     assert "revert by kubectl, although frozen by policy production: incident 42" in began.note
 
 
-def test_a_run_is_reverted_and_aborted_at_once_however_old_it_is() -> None:
+@pytest.mark.parametrize("word", ["revert r1", "abort a1"])
+def test_a_run_is_reverted_and_aborted_at_once_however_old_it_is(word: str) -> None:
     world = paused_at_the_canary()
-    world.advance(timedelta(hours=50))
-    world.say("revert r1")
+    world.now += timedelta(hours=50)  # nobody looked at it meanwhile
+    world.crash()
+    world.say(word)
     world.settle()
     assert world.weights()[0] == OLD_WEIGHTS

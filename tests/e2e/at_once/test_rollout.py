@@ -124,9 +124,9 @@ def _errors_put_the_old_weights_back(shop: Shop, running: Operator) -> None:
 
 EMPTY = {
     *("Lead, median", "Lead, p90", "Metric limits met", "API requests that failed", "Places taken"),
-    "Plans that wait for a place",
+    *("Plans that wait for a place", "Plans in a run, by phase"),
 }
-"""Panels, and columns of tables, of what such a run need not have."""
+"""Panels, and columns of tables, of what such a run need not have, or has no more at its end."""
 
 
 def _the_dashboard_shows_it(shop: Shop, running: Operator, folder: Path) -> str:

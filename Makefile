@@ -21,7 +21,7 @@ demo: $(VENV)/ready bed ## a healthy release goes to 100 %, a broken one is roll
 test: $(VENV)/ready bed ## all tests: unit, property, contract, e2e on real parts (ARGS="-k word" runs a part)
 	$(PYTEST) $(ARGS)
 
-test-fast: $(VENV)/ready ## unit and property tests, in three minutes
+test-fast: $(VENV)/ready ## unit and property tests, which start no real parts
 	$(PYTEST) tests/unit tests/property $(ARGS)
 
 e2e: $(VENV)/ready ## the end-to-end tests that need no bed, on the cluster of KUBECONFIG (CONTEXT=name IMAGE=image)

@@ -46,11 +46,11 @@ def test_a_version_that_is_fast_enough_gets_all_traffic(shop: Shop) -> None:
 
 def test_a_slower_version_is_taken_back(shop: Shop) -> None:
     shop.open()
-    shop.bed.behave("checkout-v2", shop.namespace, slow=0.1, slow_latency=0.4)
+    shop.bed.behave("checkout-v2", shop.namespace, slow=0.2, slow_latency=0.4)
     shop.bed.load(shop.host, rate=100)
     shop.bed.apply(example("latency.yaml", shop))
     status = shop.until("RolledBack", name=CHECKOUT, timeout=90)
     assert status["reason"] == "GuardTripped"
     assert "slow" in status["message"]
     assert shop.traffic() == OLD
-    assert "w25" not in str(status["decisions"]), "nine of ten requests are fast, and that is not enough for a step"
+    assert "w25" not in str(status["decisions"]), "eight of ten requests are fast, and that is not enough for a step"

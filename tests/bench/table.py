@@ -16,11 +16,15 @@ class Row:
 
 
 def measured(name: str, measure: Callable[[], Iterable[Row]]) -> list[Row]:
-    """The rows of a measurement; one that cannot be made takes no other with it."""
+    """The rows of a measurement, printed as they are made; one that cannot be made takes no other with it."""
+    rows: list[Row] = []
     try:
-        return list(measure())
+        for row in measure():
+            print(_line(row), flush=True)
+            rows.append(row)
     except (AssertionError, TimeoutError) as error:
-        return [Row(name, "a figure", f"none: {error}", reached=False)]
+        rows.append(Row(name, "a figure", f"none: {error}", reached=False))
+    return rows
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -33,5 +37,8 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def text(rows: Iterable[Row]) -> str:
     """The table as Markdown, so that it can stand in a note as it is."""
     lines = ["| figure | to reach | measured | |", "|---|---|---|---|"]
-    lines += [f"| {r.figure} | {r.bar} | {r.measured} | {'reached' if r.reached else 'MISSED'} |" for r in rows]
-    return "\n".join(lines)
+    return "\n".join((*lines, *map(_line, rows)))
+
+
+def _line(row: Row) -> str:
+    return f"| {row.figure} | {row.bar} | {row.measured} | {'reached' if row.reached else 'MISSED'} |"

@@ -34,8 +34,8 @@ from tests.bed.bed import Bed
 from tests.contract.test_refusals import PATHS, manifest
 from tests.generated import GENTLE, KINDS, ROUGH, Kind, Made, every_field, made
 
-HOW_MANY = {"RolloutPlan": 2000}
-OTHERS = 300
+HOW_MANY = {"RolloutPlan": 800}
+OTHERS = 150
 AT_ONCE = 4
 ALONE = "refused by the reader alone"
 

@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 DOCS := .venv-docs
 RUN := $(VENV)/bin/
-# How many processes share the tests out. Of three or more the last runs what needs no real parts; each of the others has
-# parts of its own, of about 2 GB. auto: as many of these as there are cores.
+# How many processes share the tests out. Each has real parts of its own, of about 2 GB. Of three or more the last begins
+# with what needs none. auto: one more than there are cores.
 WORKERS ?= auto
 PYTEST = $(RUN)python -m pytest -n $(WORKERS) --maxprocesses=5
 

@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """As many as there are cores, and one more for what needs no bed, while tests on beds wait."""
+    """As many as there are cores, and one more, while tests on beds wait."""
     paths = [os.path.relpath(argument, config.rootpath) + os.sep for argument in config.args]
     on_beds = not all(path.startswith(("tests/unit/", "tests/property/")) for path in paths)
     return len(os.sched_getaffinity(0)) + on_beds

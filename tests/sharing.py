@@ -1,7 +1,7 @@
 """How tests are shared out among the workers of pytest-xdist, so that all of them end at the same time.
 
-Tests on real parts wait for most of their time. So among three workers or more the last one has no bed: it runs what
-needs none meanwhile, from the end on.
+Tests on real parts wait for much of their time. So among three workers or more the last one runs what needs no bed
+meanwhile, from the end on. Then it brings up a bed too, while there is enough left to do for one more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,6 +22,8 @@ ON_BEDS = ("tests/e2e/", "tests/contract/", "tests/routers/")
 """Folders whose tests need a bed."""
 FEWEST_WITH_FILLER = 3
 """With two workers both are needed for the tests on beds: those take the longest."""
+WORTH_A_BED = 40
+"""Groups on beds that are left: a bed takes half a minute to come up, and a group that long or less."""
 ROUTERS = "tests/routers/"
 """Where the tests on one gateway are a group, in whichever order: it starts once."""
 FIRST = (
@@ -42,6 +44,7 @@ class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
         config.option.loadscopereorder = False
+        self._filler_has_bed = False
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
@@ -50,15 +53,18 @@ class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _assign_work_unit(self, node: Any) -> None:
         if fills(node.gateway.id, self.numnodes):
             group = last_without_bed(self.workqueue)
-            if group is None:
-                node.shutdown()
-                return
-            self.workqueue.move_to_end(group, last=False)
+            if group is not None:
+                self.workqueue.move_to_end(group, last=False)
+            else:
+                self._filler_has_bed = self._filler_has_bed or len(self.workqueue) >= WORTH_A_BED
+                if not self._filler_has_bed:
+                    node.shutdown()
+                    return
         super()._assign_work_unit(node)
 
 
 def fills(worker: str, workers: int) -> bool:
-    """Whether this one of so many workers has no bed."""
+    """Whether this one of so many workers begins with what needs no bed."""
     return workers >= FEWEST_WITH_FILLER and worker == f"gw{workers - 1}"
 
 

@@ -29,12 +29,12 @@ def test_a_batch_a_gateway_and_a_module_that_is_not_divided_are_groups() -> None
     assert groups[-3] == groups[-2] != groups[-1]
 
 
-def test_the_last_of_three_workers_or_more_has_no_bed() -> None:
+def test_the_last_of_three_workers_or_more_begins_with_what_needs_no_bed() -> None:
     without = {workers: [n for n in range(workers) if fills(f"gw{n}", workers)] for workers in range(1, 6)}
     assert without == {1: [], 2: [], 3: [2], 4: [3], 5: [4]}
 
 
-def test_a_worker_without_a_bed_begins_with_what_others_would_come_to_last() -> None:
+def test_it_begins_with_what_others_would_come_to_last() -> None:
     groups = [*dict.fromkeys(together(nodeid, ALL) for nodeid in ALL)]
     assert last_without_bed(groups) is None
     assert last_without_bed(["tests/unit/test_a.py", "tests/unit/test_b.py", *groups]) == "tests/unit/test_b.py"

@@ -28,7 +28,15 @@ from rolloutplan.engine.rules.end_state import keep_end_state
 from rolloutplan.engine.rules.expand import EXPANDING_RULES, expand
 from rolloutplan.engine.rules.forecast import forecast
 from rolloutplan.engine.rules.forward import begin_stage, end_at_bake_deadline, end_at_deadline, finish_bake, pass_stage
-from rolloutplan.engine.rules.hold import ask_gate, await_endpoints, hold_run, inconsistent, resume_run, stay_failed
+from rolloutplan.engine.rules.hold import (
+    ask_gate,
+    await_endpoints,
+    await_pods,
+    hold_run,
+    inconsistent,
+    resume_run,
+    stay_failed,
+)
 from rolloutplan.engine.rules.intents import (
     claim,
     claim_after_failover,
@@ -234,6 +242,7 @@ RULES: tuple[Rule, ...] = (
     report_unguarded,
     end_at_deadline,
     end_at_bake_deadline,
+    await_pods,
     finish_bake,
     pass_stage,
     retake_place,

@@ -31,7 +31,7 @@ from typing import Final, cast
 from rolloutplan.api.changes import change
 from rolloutplan.api.status import RUNNING, Decision, Phase, Status
 from rolloutplan.api.status_patch import is_look_alone, status_patch
-from rolloutplan.engine.analysis.availability import is_suspended
+from rolloutplan.engine.analysis.availability import lists_pods
 from rolloutplan.engine.analysis.measurements import apply_answers, count, due_queries, find_predicate, mark_asked
 from rolloutplan.engine.decide import decide, decide_way_back
 from rolloutplan.engine.memory.future import TOLERATED, Future
@@ -146,7 +146,8 @@ class PlanRun:
         self._warnings = QueryWarnings(facts.status, now)
         self._future = Future()
         self._logged_seq = facts.status.seq
-        self._new = NewSide(facts.new.version if facts.new else "", now)
+        taken_over = facts.status.phase in TRAFFIC_SHIFTED_PHASES
+        self._new = NewSide(facts.new.version if facts.new else "", now, taken_over=taken_over)
         self._routes_read_at: datetime | None = None
         self._latest = now
         self._source: tuple[str, ...] | None = None
@@ -478,10 +479,9 @@ class PlanRun:
         return max(self._routes_read_at or since, since) + READ_AGAIN
 
     def _pod_effects(self, snapshot: Snapshot) -> Iterator[Effect]:
-        """List the pods of the new side during a run, when that is due. Nothing waits for the list."""
+        """List the pods of the new side during a run, when that is due."""
         new, status = snapshot.new, snapshot.status
-        asked = status.phase in TRAFFIC_SHIFTED_PHASES or is_suspended(status)
-        if new is None or not asked or not self._may_start(PODS, snapshot.now):
+        if new is None or not lists_pods(status) or not self._may_start(PODS, snapshot.now):
             return
         if self._new.is_list_due(new, status, snapshot.now):
             self._new.asked(new)

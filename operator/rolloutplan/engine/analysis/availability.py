@@ -12,7 +12,8 @@ from typing import Final
 
 from rolloutplan.api.availability import Availability
 from rolloutplan.api.status import Phase, PodRestarts, Status
-from rolloutplan.engine.model.snapshot import Pods, WorkloadView
+from rolloutplan.engine.model.snapshot import Pods, Snapshot, WorkloadView
+from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 
 PODS_A_SHARE: Final = 4
 """`maxRestarts` is allowed once for every so many pods of the side, and for each pod alone."""
@@ -70,6 +71,17 @@ class Stood:
 def is_suspended(status: Status) -> bool:
     """Whether the weights go back, and it is not known yet that the run has failed."""
     return status.phase is Phase.ROLLING_BACK and status.held is not None
+
+
+def lists_pods(status: Status) -> bool:
+    """Whether the pods of the new side are listed."""
+    return status.phase in TRAFFIC_SHIFTED_PHASES or is_suspended(status)
+
+
+def awaits_pods(snapshot: Snapshot) -> bool:
+    """Whether a run needs a list of the new side's pods before it goes forward: their restarts are not known."""
+    new = snapshot.new
+    return snapshot.status.phase in TRAFFIC_SHIFTED_PHASES and new is not None and new.unlisted
 
 
 def missing_by_no_fault(new: WorkloadView) -> bool:

@@ -17,7 +17,8 @@ from rolloutplan.engine.model.snapshot import Pods, WorkloadView
 
 LIST_AFTER: Final = timedelta(seconds=2)
 """After a start, rollbacks come before the pods are listed."""
-LIST_AFTER_FAILURE: Final = timedelta(minutes=1)
+LIST_AFTER_FAILURE: Final = timedelta(seconds=5)
+"""A run waits for it. It is less than `PASSES_WITHIN`, so that a failure which passes is not told."""
 LIST_AGAIN: Final = timedelta(seconds=10)
 """How often the pods are listed while some are not available."""
 NEW_PODS_WITHIN: Final = timedelta(seconds=10)
@@ -25,12 +26,17 @@ NEW_PODS_WITHIN: Final = timedelta(seconds=10)
 
 
 class NewSide:
-    """The memory of one run. `version` is that of the Deployment when it was first seen; empty where there was none."""
+    """The memory of one run. `version` is that of the Deployment when it was first seen; empty where there was none.
 
-    def __init__(self, version: str, now: datetime) -> None:
+    A run is `taken_over` if another leader has moved its weights: nobody has seen its pods since.
+    """
+
+    def __init__(self, version: str, now: datetime, *, taken_over: bool) -> None:
         self._stood = Stood()
         self._pods: Pods | None = None
         self._pods_at: datetime | None = None
+        self._unlisted = taken_over
+        """Whether the last list failed, or there is none yet of a run that was taken over."""
         self._pods_of = ""
         """The version of the Deployment when the pods that are known were asked for."""
         self._asked_of = version
@@ -43,7 +49,8 @@ class NewSide:
 
     def view(self, new: WorkloadView, asked: Availability, now: datetime, *, unserved: bool) -> WorkloadView:
         """The Deployment with what is remembered. `unserved`: its Service is known to have no ready endpoint."""
-        new = replace(new, pods=self._pods, pods_at=self._pods_at, pods_fresh=self._pods_of == new.version)
+        fresh = self._pods_of == new.version
+        new = replace(new, pods=self._pods, pods_at=self._pods_at, pods_fresh=fresh, unlisted=self._unlisted)
         self._stood = self._stood.seen(new, asked, now, unserved=unserved)
         return replace(
             new,
@@ -84,10 +91,11 @@ class NewSide:
         self._ready_at = {uid: ready[uid] for uid in pods.restarts if uid in ready}
         self._pods, self._pods_at, self._list_at = pods, asked_at, None
         self._pods_of = new.version if new is not None else ""
+        self._unlisted = False
 
     def not_listed(self, now: datetime) -> None:
         """Note that a list failed."""
-        self._list_at = now + LIST_AFTER_FAILURE
+        self._list_at, self._unlisted = now + LIST_AFTER_FAILURE, True
 
     def turn_back(self, now: datetime) -> None:
         """Forget instants after `now`: the clock was put back."""

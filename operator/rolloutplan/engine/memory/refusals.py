@@ -14,9 +14,11 @@ from typing import Final
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import RUNNING
+from rolloutplan.engine.analysis.availability import lists_pods
 from rolloutplan.engine.model.actions import ReconcileResult
 from rolloutplan.engine.model.effects import (
     MARKS,
+    PODS,
     STATUS,
     WRITES,
     Effect,
@@ -45,7 +47,7 @@ FAULT_OVER_AFTER: Final = timedelta(minutes=1)
 MAX_CONFLICTS_IN_A_ROW: Final = 8
 """So many times in a row a write may find its object changed before the next attempt waits too."""
 
-_REPORTED_KINDS: Final = WRITES | {"publication", "preflight", "stop"}
+_REPORTED_KINDS: Final = WRITES | {"publication", "preflight", "stop", PODS.kind}
 """The kinds of effects whose refusal is a fact for decisions. For all others the missing answer is the fact."""
 
 
@@ -196,6 +198,7 @@ class Refusals:
             if (key.kind in ("route", "marks", "preflight", "stop") and key not in wanted)
             or (key.kind in ("job", "scale") and not has_task and key not in wanted)
             or (key == STATUS and not is_unwritten and step.status is None)
+            or (key == PODS and not lists_pods(snapshot.status))
             or (key.kind not in _REPORTED_KINDS and snapshot.now >= refusal.retry_at + FAULT_OVER_AFTER)
         ]
         for key in over:

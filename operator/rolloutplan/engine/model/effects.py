@@ -282,26 +282,27 @@ def version_of(effect: Effect) -> str:
     return effect.snapshot.plan.version
 
 
+_SUBJECTS: Final[Mapping[Key, str]] = {
+    STATUS: "the status of the plan",
+    MARKS: "the finalizer and annotations of the plan",
+    STOP: "the suspension of the plan's Jobs",
+    PREFLIGHT: "the Services and pods of the plan",
+    PODS: "the list of the new side's pods",
+}
+
+
 def name_of(effect: Effect) -> str:
     """The subject of an effect, as shown to users."""
     match effect.work:
-        case Record():
-            return "the status of the plan"
-        case PatchPlanMetadata():
-            return "the finalizer and annotations of the plan"
         case PatchRoute():
             return str(effect.work.target.id)
         case RunJob():
             return f"Job {effect.work.name}"
-        case StopJobs():
-            return "the suspension of the plan's Jobs"
         case Scale():
             return f"the scale of Deployment {effect.work.deployment}"
         case Publish():
             return f"publication to {effect.work.sink}"
         case FindUsers():
             return f"what gives Service {effect.work.service} traffic"
-        case RunPreflight():
-            return "the Services and pods of the plan"
         case _:
-            return " ".join(part for part in effect.key if part)
+            return _SUBJECTS.get(effect.key) or " ".join(part for part in effect.key if part)

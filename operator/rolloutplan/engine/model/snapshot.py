@@ -213,6 +213,8 @@ class WorkloadView:
     """When they were last asked for."""
     pods_fresh: bool = False
     """Whether that was after the last change of the Deployment."""
+    unlisted: bool = False
+    """Whether their last list failed, or there was none yet since this leader took the run over."""
     autoscaler: str = ""
     """The manager that last set its replicas, if that is an autoscaler."""
     expected: int = 0
@@ -494,7 +496,7 @@ class Refusal:
     """A request that was refused or not answered: its subject, and the API server's message."""
 
     kind: str
-    """The kind of work: status, marks, route, job, scale, publication, preflight."""
+    """The kind of work: status, marks, route, job, scale, stop, publication, preflight, pods."""
     what: str
     """Its subject as shown to users, as `HTTPRoute shop`."""
     reason: str

@@ -7,7 +7,7 @@ from rolloutplan.api.quantities import format_duration
 from rolloutplan.api.reasons import HoldReason
 from rolloutplan.api.spec import PlanSpec
 from rolloutplan.api.status import RUNNING, STARTING, Held, Phase, Status
-from rolloutplan.engine.analysis.availability import scaled_to_zero, stands
+from rolloutplan.engine.analysis.availability import awaits_pods, scaled_to_zero, stands
 from rolloutplan.engine.analysis.doubts import bake_doubts
 from rolloutplan.engine.analysis.measurements import (
     current_stage,
@@ -28,6 +28,7 @@ from rolloutplan.engine.policy.gate import GATED, block_by_answers, block_on_sta
 from rolloutplan.engine.policy.preconditions import paused_words, status_lost
 from rolloutplan.engine.rules.drift import external_change
 from rolloutplan.engine.rules.forward import is_stage_proved
+from rolloutplan.engine.rules.intents import record_claim
 from rolloutplan.engine.run.decision_log import span
 from rolloutplan.engine.run.shared_outage import lasted_too_long, shared_outage
 from rolloutplan.engine.run.transition import enter_hold, leave_hold, start_stage_timers, transition, try_rollback
@@ -128,6 +129,14 @@ def await_endpoints(snapshot: Snapshot) -> ReconcileResult | None:
     if status.phase not in TRAFFIC_SHIFTED_PHASES or not goes_on or not endpoints_awaited(snapshot):
         return None
     return ReconcileResult()
+
+
+def await_pods(snapshot: Snapshot) -> ReconcileResult | None:
+    """Go no further while it is not known how often the pods of the new side were restarted.
+
+    It is above all rules that go forward, and below the deadlines of stages, which fail and hold without that.
+    """
+    return (record_claim(snapshot) or ReconcileResult()) if awaits_pods(snapshot) else None
 
 
 def resume_run(snapshot: Snapshot) -> ReconcileResult | None:

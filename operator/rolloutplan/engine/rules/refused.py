@@ -122,6 +122,8 @@ def _words(snapshot: Snapshot, refusal: Refusal) -> str:
         follows = f"the old weights are not restored yet; this is retried {often}{by_hand}"
     elif refusal.kind == "preflight":
         follows = "no run starts until they can be read; this is retried"
+    elif refusal.kind == "pods":
+        follows = "nothing goes forward until it succeeds, and no rollback waits for it; this is retried"
     else:
         follows = "the run waits until it succeeds; this is retried"
     if refusal.reason == NO_EFFECT:

@@ -94,7 +94,15 @@ def _seal(snapshot: Snapshot, status: Status) -> str:
     return seal_of(spec, name)
 
 
+def _lacks_pods(snapshot: Snapshot, status: Status) -> bool:
+    """Whether a run goes no further for want of a list of the new side's pods, which has failed for some time."""
+    going = status.phase in (Phase.SHIFTING, Phase.JUDGING, Phase.BAKING) and status.intent is None
+    return going and any(each.kind == "pods" and each.is_due(snapshot.now) for each in snapshot.refusals)
+
+
 def _subject(snapshot: Snapshot, status: Status, seal: str) -> str:
+    if _lacks_pods(snapshot, status):
+        return "the API server to list the new side's pods"
     match status.phase:
         case Phase.INVALID:
             return f"a fix of what the message says ({status.reason})"
@@ -140,6 +148,8 @@ def _limit(snapshot: Snapshot, status: Status) -> str:
 
 def _until(snapshot: Snapshot, status: Status) -> datetime | None:
     """The time limit of the wait; None where it has none."""
+    if _lacks_pods(snapshot, status):
+        return None
     spec, stage, entered = snapshot.plan.written, status.stage, status.entered_at or snapshot.plan.created
     match status.phase:
         case Phase.SHIFTING | Phase.ROLLING_BACK if status.intent is not None:

@@ -5,16 +5,17 @@ They come from the snapshot and the rest of the status, and are written with it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from rolloutplan.api.changes import change, change_weights
 from rolloutplan.api.printable import printable
 from rolloutplan.api.reasons import EventReason, HoldReason, StatusReason
 from rolloutplan.api.route import RouteId
 from rolloutplan.api.status import HANDED_BACK, ROUTES_OWNED, RUNNING, Condition, Phase, PredicateStatus, Status
-from rolloutplan.engine.analysis.availability import missing_pods
+from rolloutplan.engine.analysis.availability import lists_pods, missing_pods
 from rolloutplan.engine.analysis.traffic_share import measured
 from rolloutplan.engine.model.acceptance import route_warnings
 from rolloutplan.engine.model.rights import MissingRight
@@ -54,6 +55,8 @@ REQUESTS_ACCEPTED = "RequestsAccepted"
 """False while the API server refuses what the run must do."""
 ROLLBACK_CAPACITY = "RollbackCapacity"
 """False while the old side could not carry what a rollback would give back."""
+_LESS: Final[Mapping[str, int]] = {"pods": 1, "publication": 2}
+"""The kinds of refusals that are told after all others: the one stops no rollback, and the other nothing."""
 _ENDED = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK})
 _AFTER_WEIGHTS = frozenset({*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING, Phase.SUCCEEDED})
 
@@ -130,7 +133,7 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
         *_unjudged_change(snapshot, status),
     ]
     told = any(spec.type == REQUESTS_ACCEPTED for spec in specs)
-    if held_up := _held_up(snapshot, status, first_refusal(snapshot) if told else None):
+    if held_up := _held_up(snapshot, status, first_refusal(snapshot, status) if told else None):
         specs = _stalled_by(specs, *held_up)
     conditions = tuple(_condition(snapshot, spec) for spec in specs)
     return change(
@@ -243,13 +246,14 @@ def is_ownership_reported(snapshot: Snapshot) -> bool:
     return reported == [(each.reason, printable(each.message)) for each in _routes_owned(snapshot, snapshot.status)]
 
 
-def first_refusal(snapshot: Snapshot) -> Refusal | None:
-    """The first refusal that is due to be reported: one that holds the plan up, before one of a publication.
+def first_refusal(snapshot: Snapshot, status: Status | None = None) -> Refusal | None:
+    """The first refusal that is due to be reported with `status`: one that holds all up, before those of `_LESS`.
 
-    A refused status write is left out: no status can report it.
+    A refused status write is left out: no status can report it; and a list of pods that nothing waits for.
     """
-    due = (each for each in snapshot.refusals if each.kind != "status" and each.is_due(snapshot.now))
-    return min(due, key=lambda each: each.kind == "publication", default=None)
+    over = {"status"} if lists_pods(status or snapshot.status) else {"status", "pods"}
+    due = (each for each in snapshot.refusals if each.kind not in over and each.is_due(snapshot.now))
+    return min(due, key=lambda each: _LESS.get(each.kind, 0), default=None)
 
 
 def is_refusal_reported(status: Status, refusal: Refusal) -> bool:
@@ -267,7 +271,7 @@ def is_publication_reported(snapshot: Snapshot) -> bool:
 
 def _refusal(snapshot: Snapshot, status: Status) -> list[_ConditionSpec]:
     """The condition for a reported refusal. A refused Event is reported by the condition alone, not by an Event."""
-    refusal = first_refusal(snapshot)
+    refusal = first_refusal(snapshot, status)
     if refusal is None:
         return []
     reported_now = status.seq != snapshot.status.seq and status.decisions[-1].reason == EventReason.REQUEST_REFUSED

@@ -15,14 +15,16 @@ from typing import Final
 import pytest
 
 from rolloutplan.api.status import Phase
+from rolloutplan.engine.model.effects import Failure
 from rolloutplan.stats.verdict import Why
 from tests import observers
 from tests.property.test_receivers import OFTEN, Happening, born, keeps_what_is_used, makes_nothing_worse
 from tests.situations import ALL, HALF, OLD_WEIGHTS, UP
-from tests.world import Record, World
+from tests.world import SHORT_OF_TIME, Record, World
 
 STORIES: Final = 60
 HAPPENINGS: Final = 25
+NO_RIGHT: Final = Failure(403, "Forbidden", "no right to list pods")
 SPANS: Final = (0, 1, 15, 60, 200, 400)
 
 
@@ -56,6 +58,13 @@ def autoscaler(world: World, random: Random) -> None:
         world.new = replace(world.new, wanted=wanted, ready=ready, autoscaler="keda")
 
 
+def blindness(world: World, random: Random) -> None:
+    """The pods of the new side can no longer be listed, while one of them may restart; or they can again."""
+    world.refuses = random.choice(({}, {"pods": SHORT_OF_TIME}, {"pods": NO_RIGHT}))
+    if world.new is not None:
+        world.new = replace(world.new, restarts=world.new.restarts + random.choice((0, 1, 9)))
+
+
 def clock(world: World, random: Random) -> None:
     """It is set, or another leader with another clock takes over."""
     world.now += timedelta(seconds=random.choice((-3600, -120, -20, 20, 120)))
@@ -64,7 +73,7 @@ def clock(world: World, random: Random) -> None:
     world.led_since = min(world.led_since, world.now)
 
 
-FURTHER: Final[dict[Happening, int]] = {gateway: 5, manager: 3, silence: 5, autoscaler: 3}
+FURTHER: Final[dict[Happening, int]] = {gateway: 5, manager: 3, silence: 5, autoscaler: 3, blindness: 2}
 CLOCKS: Final[dict[Happening, int]] = {clock: 3}
 
 
@@ -87,6 +96,7 @@ def heal(world: World) -> None:
     fresh = World()
     world.lag, world.refusal, world.dropped, world.reports = fresh.lag, fresh.refusal, fresh.dropped, fresh.reports
     world.says, world.down, world.served, world.selects = fresh.says, "", {}, {}
+    world.refuses = {}
     world.old = world.old and replace(world.old, wanted=4, ready=4)
     world.new = world.new and replace(world.new, wanted=4, ready=4, autoscaler="")
     if world.phase is Phase.HELD:
@@ -110,6 +120,8 @@ def holds_what_it_promised(record: Record) -> None:
     view = record.snapshot.endpoints.get("v2")
     assert view is not None and not view.unknown and view.ready, f"{view}: {words}"
     assert dict(view.owners).keys() == {"v2"}, f"{view}: {words}"
+    new = record.snapshot.new
+    assert new is not None and not new.unlisted, f"nobody knows how often its pods were restarted: {words}"
 
 
 @pytest.mark.parametrize("seed", range(STORIES))

@@ -15,7 +15,7 @@ import pytest
 from rolloutplan.api.status import Condition, Phase
 from rolloutplan.engine.model.effects import Failure
 from tests.refusals import changed
-from tests.situations import BACK, OLD_WEIGHTS, Situation, expanding, fresh, job, judging, m, s, two_routes
+from tests.situations import BACK, OLD_WEIGHTS, Situation, expanding, fresh, job, judging, kept, m, s, two_routes
 from tests.world import PLAN, World, named
 
 P = Phase
@@ -36,6 +36,19 @@ REFUSALS: Mapping[str, Failure] = {
 DEFINITE = {name for name, failure in REFUSALS.items() if failure.definite}
 TWO_ROUTES = changed(PLAN, {"traffic.routes": [{"kind": "HTTPRoute", "name": name} for name in ("shop", "api")]})
 ADDING = {"expand": {"jobs": [job("columns", deadline="10m")], "scale": {"new": 3}}}
+SOON = changed(ADDING, {"expand.jobs[0].deadline": "1m"})
+
+
+def at_its_end() -> Situation:
+    """At the canary, ten seconds before the next weight."""
+
+    def make() -> World:
+        world = judging()()
+        world.advance(s(80))
+        assert world.phase is P.JUDGING and world.weights()[0]["v2"] == 5
+        return world
+
+    return kept(make)
 
 
 def going_back(changes: Mapping[str, Any] | None = None) -> Situation:
@@ -51,7 +64,7 @@ def going_back(changes: Mapping[str, Any] | None = None) -> Situation:
 
 MOMENTS: Mapping[str, Situation] = {
     "before the first weight": World,
-    "during the run": judging(),
+    "during the run": at_its_end(),
     "on the way back": going_back(),
 }
 WRITES: Mapping[str, str] = {"a status": "record", "a route": "route", "the marks of the plan": "mark"}
@@ -62,12 +75,16 @@ def told(world: World) -> Condition | None:
 
 
 def lives(world: World, by: timedelta) -> None:
-    """Let time pass second by second, and see that nothing is done without a pause."""
-    end = world.now + by
-    while world.now < end:
-        before = len(world.done)
-        world.advance(s(1))
+    """Let time pass, and see that nothing is done without a pause: so much at most within any second."""
+    end, second, before = world.now + by, world.now, len(world.done)
+    world.settle()
+    while (at := world.next()) is not None and at <= end:
+        if at >= second + s(1):
+            second, before = at, len(world.done)
+        world.now = at
+        world.settle()
         assert len(world.done) - before < 30, "it tries without a pause"
+    world.now = end
 
 
 def in_order(world: World) -> None:
@@ -83,7 +100,7 @@ def test_what_is_refused_is_told_and_done_when_it_is_mended(moment: str, write: 
     world = MOMENTS[moment]()
     before = world.weights()
     world.refuses = {WRITES[write]: REFUSALS[refusal]}
-    lives(world, m(4))
+    lives(world, m(1))
     ended = world.status.reason == "ShiftRefused"
     if write == "a status":
         assert WORDS in world.notices[0].note, "a status that cannot be written is told by a notice"
@@ -210,9 +227,9 @@ def test_a_task_that_is_refused_is_told_and_done_when_it_is_mended(point: str, r
 @pytest.mark.parametrize("point", ["job", "scale"])
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_task_that_is_refused_until_its_deadline_ends_the_run(point: str, refusal: str) -> None:
-    world = fresh(ADDING)()
+    world = fresh(SOON)()
     world.refuses = {point: REFUSALS[refusal]}
-    world.until(P.ROLLED_BACK, limit=m(12))
+    world.until(P.ROLLED_BACK, limit=m(7))
     assert (world.status.reason, WORDS in world.status.message) == ("ExpandFailed", True), world.status.message
 
 

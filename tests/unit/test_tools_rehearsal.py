@@ -41,7 +41,10 @@ PAGED = {"name": "paged", "alert": {"matchers": 'severity="page"'}}
 SMALL = changed(
     PLAN, {"guards": [WORSE, SHARE, SLOW, HITS, PAGED], "stages[0].pass": [], "stages[0].fail": [], "bake": "2m"}
 )
-QUICK = {"stages[0].deadline": "3m", "stages[1].deadline": "3m", "stages[2].deadline": "3m"}
+QUICK = {
+    "interval": "30s",
+    **{f"stages[{number}].{key}": value for number in range(3) for key, value in (("soak", "1m"), ("deadline", "3m"))},
+}
 
 
 def went(
@@ -117,7 +120,7 @@ def test_copies_and_testers_reach_the_new_side_before_it_has_a_weight() -> None:
 
 
 def test_a_person_approves_what_waits_for_it() -> None:
-    approved = {"stages[1].approval": "Required"}
+    approved = {**QUICK, "stages[1].approval": "Required"}
     rehearsed = went(changes=approved)
     assert "AwaitingApproval" in [moment.decision.state for moment in rehearsed.moments]
     assert rehearsed.status.phase is Phase.SUCCEEDED
@@ -151,7 +154,7 @@ def test_what_a_query_does_not_say_is_taken_as_healthy_and_said_so() -> None:
     assert answers["hits"].startswith("taken as healthy (1.8), because its query does not say what it measures")
     assert answers["paged"].startswith("no alert fires")
     assert went("command abort", answers={"hits": 0.95}).answers["hits"] == "0.95, as given"
-    assert went(answers={"hits": 0.5}).status.reason == "Incident", "an answer is that of both sides"
+    assert went(changes=QUICK, answers={"hits": 0.5}).status.reason == "Incident", "an answer is that of both sides"
 
 
 @pytest.mark.parametrize("given", [{"answers": {"hit": 1.0}}, {"faults": [read_incident("answer hit=1")]}])

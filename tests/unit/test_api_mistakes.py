@@ -79,9 +79,10 @@ def apart(one: Mistake, other: Mistake) -> bool:
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_of_two_mistakes_neither_is_silent_and_nothing_else_is_blamed(kind: str) -> None:
     """A rule between fields is not looked at while a field cannot be read: then that field is named."""
+    alone = {id(each): paths(refusal(kind, each.spec)) for each in MISTAKES[kind]}
     for one, other in pairs(MISTAKES[kind]):
         lines = refusal(kind, changed(one.spec, other.changes))
-        of_one, of_other = (paths(refusal(kind, each.spec)) for each in (one, other))
+        of_one, of_other = alone[id(one)], alone[id(other)]
         named, seen = paths(lines), f"{one.name} and {other.name}: {lines}"
         assert named & (of_one | of_other), seen
         assert named <= of_one | of_other, seen

@@ -1,5 +1,6 @@
 """What can act where: plans that leave 100 % or the bake unguarded say so wherever one looks, and once as an Event."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def shipped() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+@cache
 def library(name: str) -> Template:
     """A template of the shipped library, or of the examples."""
     for file in (*(ROOT / "deploy" / "predicates").glob("*.yaml"), *(ROOT / "examples").rglob("*.yaml")):

@@ -162,7 +162,8 @@ def decision(seq: int, at: timedelta = timedelta(0), **fields: object) -> Decisi
 
 
 def recorded(*decisions: Decision) -> RolloutRecord:
-    found = reduce(lambda record, each: updated(record, World().snapshot(), each), decisions, None)
+    snapshot = World().snapshot()
+    found = reduce(lambda record, each: updated(record, snapshot, each), decisions, None)
     assert found is not None
     return found
 

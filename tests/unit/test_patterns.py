@@ -11,6 +11,9 @@ LONGEST = 4096
 """Characters of the longest text that a plan may hold in a field; twice that is what rendering may make of it."""
 SUSPECT = 0.002
 """Seconds of the processor at LONGEST below which a text is not looked at again; a square would take tens of them."""
+SHORT = 1024
+"""Characters of a text that is tried before a longer one: where that is suspect and takes a square, this one takes at
+least its share of SUSPECT."""
 GROWTH = 3.0
 """Twice the text takes twice the time where that is linear, and four times where it is a square."""
 TRIES = 5
@@ -40,6 +43,8 @@ def grown(use: Use, length: int = LONGEST) -> Hostile | None:
         return seconds(pattern, use.function, text.text(times * length))
 
     for text in hostile(use):
+        if length > SHORT and seconds(pattern, use.function, text.text(SHORT)) < SUSPECT * (SHORT / length) ** 2:
+            continue
         first = took(text, 1)
         if first >= SUSPECT:
             second = took(text, 2)

@@ -172,17 +172,14 @@ def test_nothing_but_findings_comes_of_nonsense(text: str) -> None:
     "part", ["x+", "(", '{a="b"},', 'a=~"(b|c)*",', "[5m]", "'", '"\\', "sum by (a,", "1", "$a ", "{{", "{{a}}", "#\n"]
 )
 def test_the_time_grows_with_the_length(part: str) -> None:
-    """Of the processor, the least of three tries: where it grew with the square, it would be 64 times as much."""
+    """Of the processor, in one of three tries: where it grew with the square, it would be 64 times as much."""
 
     def seconds(length: int) -> float:
-        text, taken = 'x{a="b",' + part * (length // len(part)), []
-        for _ in range(3):
-            began = time.thread_time()
-            lint_query(text, Asking())
-            taken.append(time.thread_time() - began)
-        return min(taken)
+        text, began = 'x{a="b",' + part * (length // len(part)), time.thread_time()
+        lint_query(text, Asking())
+        return time.thread_time() - began
 
-    assert seconds(32_000) < 30 * seconds(4_000) + 0.02
+    assert any(seconds(32_000) < 30 * seconds(4_000) + 0.02 for _ in range(3))
 
 
 SLOW = {

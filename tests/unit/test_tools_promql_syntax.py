@@ -139,18 +139,15 @@ LARGE = [
 
 @pytest.mark.parametrize("part", LARGE, ids=ascii)
 def test_reading_takes_time_that_grows_with_the_length(part: str) -> None:
-    """Of the processor, the least of three tries. Where it grew with the square, it would be 256 times as much."""
+    """Of the processor, in one of three tries. Where it grew with the square, it would be 256 times as much."""
 
     def seconds(length: int) -> float:
-        text, taken = part * (length // len(part)), []
-        for _ in range(3):
-            began = time.thread_time()
-            with contextlib.suppress(UnclearError):
-                read_syntax(text).form()
-            taken.append(time.thread_time() - began)
-        return min(taken)
+        text, began = part * (length // len(part)), time.thread_time()
+        with contextlib.suppress(UnclearError):
+            read_syntax(text).form()
+        return time.thread_time() - began
 
-    assert seconds(64_000) < 60 * seconds(4_000) + 0.01
+    assert any(seconds(64_000) < 60 * seconds(4_000) + 0.01 for _ in range(3))
 
 
 # ---- the work of the parser ----------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Annotated(Mixed):
         raw = copy.deepcopy(OBJECTS[self.kind])
         self.routes = {raw["metadata"]["name"]: raw}
         routes = [{"kind": self.kind, "name": raw["metadata"]["name"]}]
-        self.spec = changed(PLAN, {"traffic.routes": routes, "traffic.share": "Ignore"})
+        self.spec = changed(PLAN, {"traffic.routes": routes, "traffic.share": "Ignore", "bake": "1m"})
         super().__post_init__()
 
     @property

@@ -52,7 +52,7 @@ def test_it_holds_the_run_with_the_reason_and_is_left_as_it_is(kind: str, edit: 
     right = world.text
     edit(world)
     edited = world.object
-    world.until(Phase.HELD, limit=m(2)).advance(m(3))
+    world.until(Phase.HELD, limit=m(2)).advance(m(1))
     assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
     assert words in world.status.message
     assert "`abort` rolls back" in world.status.message
@@ -94,7 +94,7 @@ def test_a_resume_does_not_write_over_it(kind: str, edit: Edit, words: str) -> N
     world.until(Phase.HELD, limit=m(2))
     edited = world.object
     world.say("resume r1")
-    world.advance(m(5))
+    world.advance(m(2))
     assert (world.phase, world.object) == (Phase.HELD, edited)
 
 
@@ -126,6 +126,7 @@ def test_a_rule_that_is_found_goes_back_although_another_is_lost_for_good() -> N
     world = Annotated()
     world.object["metadata"]["annotations"][second] = TEXT
     world.until(Phase.JUDGING, stage="half")
+    world.routes = copy.deepcopy(world.routes)
     world.object["metadata"]["annotations"][second] = text_of("AlbIngress", {"v3": 1})
     world.says["errors"] = 0.5
     world.until(Phase.ROLLING_BACK).advance(m(5))

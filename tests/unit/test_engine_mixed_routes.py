@@ -87,11 +87,13 @@ class Mixed(World):
         return tuple({b.service: b.weight for b in rule.backends} for rule in self.route_view(route).rules)
 
     def route_view(self, name: str) -> RouteView:
-        raw = self.routes[name]
-        said = [{"type": kind, "status": "True", "observedGeneration": raw["metadata"]["generation"]}
-                for kind in ("Accepted", "Valid")]  # fmt: skip
-        status = {"parents": [{"conditions": said}], "conditions": said, **raw.get("status", {})}
-        return KINDS[name].view({**raw, "status": status})
+        raw, seen = self.routes[name], self._views.get(name)
+        if seen is None or seen[0] is not raw:
+            said = [{"type": kind, "status": "True", "observedGeneration": raw["metadata"]["generation"]}
+                    for kind in ("Accepted", "Valid")]  # fmt: skip
+            status = {"parents": [{"conditions": said}], "conditions": said, **raw.get("status", {})}
+            seen = self._views[name] = raw, True, "", KINDS[name].view({**raw, "status": status})
+        return seen[3]
 
     def write_weights(self, effect: Effect) -> None:
         work = effect.work

@@ -22,6 +22,7 @@ TEN_PODS: Final[dict[str, Any]] = {
     "traffic": {"routes": [{"kind": "Replicas", "name": "shop"}], "drain": "0s"},
     "stages": [{"weights": ["10%", "50%", "100%"], "soak": "2m", "deadline": "10m"}],
     "availability.readyWithin": "2m",
+    "bake": "1m",
     "hypothesis": GONE,
 }
 

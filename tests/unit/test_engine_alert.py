@@ -118,7 +118,7 @@ AT_THE_GATE = [
     Case("before the next one that of its own fail predicates too", judging(ALERTS),
          then(fires("ticket"), wait(s(90))), P.HELD, "Incident", ["StageProved", "Held"], "fail ticket: 1 alert fires",
          UP),
-    Case("it stays so as long as it fires", held(), wait(m(30)), P.HELD, "Incident", [], "", UP),
+    Case("it stays so as long as it fires", held(), wait(m(12)), P.HELD, "Incident", [], "", UP),
     Case("and goes on by itself when it is over", held(), then(quiet("ticket"), wait(s(10))), P.JUDGING, "Soaking",
          ["Resumed", *SHIFTED], "Incident is over", HALF),
     Case("before the first weight too", held(stage=False), then(quiet(), wait(s(10))), P.JUDGING, "Soaking",

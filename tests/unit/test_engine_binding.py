@@ -412,7 +412,7 @@ def other(at: At, name: str = "other", age: int = 60) -> QueueEntry:
 
 
 def paused_at_the_canary() -> World:
-    world = World(policies=(ONE_AT_A_TIME,)).until(P.JUDGING)
+    world = fresh({"interval": "1m"}, policies=(ONE_AT_A_TIME,))().until(P.JUDGING)
     world.say("pause p1")
     world.settle()
     return world

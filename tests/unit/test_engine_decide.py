@@ -267,7 +267,7 @@ AVAILABILITY = [
          then(lambda w: setattr(w.old, "ready", 0), pods(ready=0)), P.ROLLED_BACK, "NewSideDown", BACK, "",
          OLD_WEIGHTS),
     Case("onFail: Hold leaves the weights, and never goes on by itself", judging({"onFail": "Hold"}),
-         then(pods(ready=0), lambda w: w.settle(), pods(ready=4), wait(m(30))), P.HELD, "Failed", ["Held"], "onFail",
+         then(pods(ready=0), lambda w: w.settle(), pods(ready=4), wait(m(12))), P.HELD, "Failed", ["Held"], "onFail",
          {"v1": 95, "v2": 5}),
 ]  # fmt: skip
 
@@ -290,7 +290,7 @@ PROOFS = [
     Case("with the old side gone", judging(), then(put(old=None), says(errors=0.2), wait(s(20))), P.HELD,
          "OldSideDown", ["Held", "Held"], "its Deployment is gone", UP),
     Case("onFail: Hold leaves the weights, and a cure does not make it go on", judging({"onFail": "Hold"}),
-         then(says(errors=0.2), wait(s(20)), says(errors=0.0), wait(m(30))), P.HELD, "Failed", ["Held"],
+         then(says(errors=0.2), wait(s(20)), says(errors=0.0), wait(m(12))), P.HELD, "Failed", ["Held"],
          "onFail is Hold", {"v1": 95, "v2": 5}),
     Case("a false pass predicate is nothing before the deadline", judging(), then(says(hits=0.1), wait(m(5))),
          P.JUDGING,
@@ -526,7 +526,7 @@ EVIDENCE = [
          undecided(), then(wait(m(1)), drift(OLD_WEIGHTS), wait(m(5)), says(hits=0.95), wait(m(5)), drift(UP)), P.HELD,
          "", None, "", UP),
     Case("measured while the weights were elsewhere, then blind: it proves nothing when it sees again", judging(),
-         then(drift(OLD_WEIGHTS), wait(m(30)), put(down="timeout"), wait(m(1)), drift(UP), wait(s(5)), put(down=""),
+         then(drift(OLD_WEIGHTS), wait(m(12)), put(down="timeout"), wait(m(1)), drift(UP), wait(s(5)), put(down=""),
               wait(s(59)), lambda w: _windows_begin(w, w.moves[-1].at)), P.JUDGING, "", None, "", UP),
     Case("a guard stays in force while a weight is being written", judging(),
          then(put(lag=None), wait(s(90)), says(errors=0.5), wait(s(20))), P.ROLLING_BACK, "GuardTripped", None, "",

@@ -104,12 +104,12 @@ SILENCE = [
 ]  # fmt: skip
 
 BAKES = [
-    Case("a bake in which the guard never has data does not end", silent_bake(), wait(m(30)), P.HELD, "Undecided",
+    Case("a bake in which the guard never has data does not end", silent_bake(), wait(m(12)), P.HELD, "Undecided",
          ["Held"], "the bake is over and is undecided: errors (NoData: no number for errors)", ALL),
-    Case("it goes on with the first verdict", silent_bake(), then(wait(m(30)), says(errors=0.0), wait(s(20))),
+    Case("it goes on with the first verdict", silent_bake(), then(wait(m(12)), says(errors=0.0), wait(s(20))),
          P.SUCCEEDED, "", ["Held", "Resumed", "Succeeded"], "", ALL),
     Case("a guard that trips while it is held so rolls back", silent_bake(),
-         then(wait(m(30)), says(errors=0.2), wait(s(20))), P.ROLLED_BACK, "GuardTripped", ["Held", *BACK], "",
+         then(wait(m(12)), says(errors=0.2), wait(s(20))), P.ROLLED_BACK, "GuardTripped", ["Held", *BACK], "",
          OLD_WEIGHTS),
     Case("onUndecided: Rollback", silent_bake({"onUndecided": "Rollback"}), wait(m(10)), P.ROLLED_BACK, "Undecided",
          BACK, "onUndecided is Rollback", OLD_WEIGHTS),

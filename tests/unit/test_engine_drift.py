@@ -250,7 +250,7 @@ def test_weights_that_are_moved_back_make_no_other_hold_of_it(fails: str) -> Non
     """One that `resume` would end, when the failure is over."""
     world = held_on_its_way(FAILS[fails])
     back = drift({"v1": 97, "v2": 3})
-    then(pods(ready=4), says(errors=0.0), wait(m(1)), back, settle, say("resume c1"), wait(m(30)))(world)
+    then(pods(ready=4), says(errors=0.0), wait(m(1)), back, settle, say("resume c1"), wait(m(12)))(world)
     assert (world.phase, world.status.reason, world.weights()[0]["v2"]) == (P.HELD, "Failed", 3)
     assert world.told()[-2:] == ["Held", "CommandRejected"]
 

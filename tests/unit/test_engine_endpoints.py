@@ -146,7 +146,7 @@ DOWN_AND_BAD = then(OLD_DOWN, says(errors=0.2), wait(s(20)))
 ROLLBACK = [
     Case("a failure, and nobody on the old side", judging(), DOWN_AND_BAD, P.HELD, "OldSideDown", ["Held", "Held"],
          "GuardTripped: guard errors tripped", UP),
-    Case("told once, however long it lasts", judging(), then(DOWN_AND_BAD, wait(m(30))), P.HELD, "OldSideDown",
+    Case("told once, however long it lasts", judging(), then(DOWN_AND_BAD, wait(m(12))), P.HELD, "OldSideDown",
          ["Held", "Held"], "an outage for all is worse than a fault for some", UP),
     Case("the old side is back, and the cause is there", judging(), then(DOWN_AND_BAD, OLD_BACK, wait(s(20))),
          P.ROLLED_BACK, "GuardTripped", ["Held", "Held", *BACK], "", OLD_WEIGHTS),

@@ -137,7 +137,7 @@ JUDGED = [
          then(says(errors=0.2, **{"errors/old": 0.2}), wait(m(1))), P.HELD, "Incident", ["Held"], "", GROUP),
     Case("a value that is bad on the new side alone rolls back", in_bake(BOTH), then(says(errors=0.2), wait(m(1))),
          P.ROLLED_BACK, "GuardTripped", BACK, "", OLD_WEIGHTS),
-    Case("a comparison without any answer of the old side keeps the bake from ending", mute, wait(m(30)), P.HELD,
+    Case("a comparison without any answer of the old side keeps the bake from ending", mute, wait(m(12)), P.HELD,
          "Undecided", ["Held"], "the bake is over and is undecided: worse", GROUP),
     Case("a proof while the last step waits at the gate", at_the_gate(), then(says(worse=0.05), wait(m(2))),
          P.ROLLED_BACK, "GuardTripped", BACK, "worse", OLD_WEIGHTS),

@@ -15,7 +15,7 @@ from rolloutplan.engine.model.effects import Effect, Failure, Record, WriteLook
 from tests.world import World
 
 MINUTE = timedelta(minutes=1)
-LONG = {"stages[0].soak": "2h", "stages[0].deadline": "4h"}
+LONG = {"interval": "30s", "stages[0].soak": "2h", "stages[0].deadline": "4h"}
 
 
 class Watched(World):

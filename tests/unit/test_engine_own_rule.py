@@ -61,7 +61,7 @@ def test_a_flag_without_its_weights_holds_the_run_and_no_other_flag_is_moved(cha
     world = Flagged()
     world.until(Phase.JUDGING, stage="half")
     edit(world, change)
-    world.until(Phase.HELD, limit=m(2)).advance(m(30))
+    world.until(Phase.HELD, limit=m(2)).advance(m(12))
     assert world.status.held_for == "Conflict"
     assert "its rule new-cart" in world.status.message
     assert flag_of(world, "a-flag")["targeting"] == OTHERS
@@ -74,7 +74,7 @@ def test_a_rollback_waits_for_its_own_flag_and_moves_no_other(change: Callable[[
     before = copy.deepcopy(flag_of(world)["targeting"])
     edit(world, change)
     world.says["errors"] = 0.5
-    world.until(Phase.ROLLING_BACK).advance(m(10))
+    world.until(Phase.ROLLING_BACK).advance(m(3))
     assert world.phase is Phase.ROLLING_BACK
     assert "no longer holds both v1/off and v1/on in its rule new-cart" in world.status.message
     edit(world, lambda flag: flag.update(targeting=before))
@@ -125,7 +125,7 @@ def test_a_flag_that_nobody_can_follow_holds_the_run_until_it_is_mended(
     world.until(Phase.JUDGING, stage="half")
     before = copy.deepcopy(flag_of(world))
     edit(world, change)
-    world.until(Phase.HELD, limit=m(2)).advance(m(30))
+    world.until(Phase.HELD, limit=m(2)).advance(m(12))
     assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
     assert words in world.status.message
     fractional = flag_of(world)["targeting"]
@@ -149,7 +149,7 @@ def test_a_fault_in_the_bake_holds_the_run() -> None:
     world = Flagged()
     world.until(Phase.BAKING)
     edit(world, lambda flag: flag.update(state="DISABLED"))
-    world.until(Phase.HELD, limit=m(2)).advance(m(30))
+    world.until(Phase.HELD, limit=m(2)).advance(m(12))
     assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
 
 
@@ -196,7 +196,7 @@ def test_a_canary_whose_main_ingress_is_gone_holds_the_run_until_it_is_back() ->
     world = Canary()
     world.until(Phase.JUDGING, stage="half")
     main = world.siblings.pop()
-    world.until(Phase.HELD, limit=m(2)).advance(m(30))
+    world.until(Phase.HELD, limit=m(2)).advance(m(12))
     assert (world.phase, world.status.held_for) == (Phase.HELD, "Conflict")
     assert "NginxCanary canary: no other object has the same" in world.status.message
     assert world.weights("canary") == ({"v1": 50, "v2": 50},)

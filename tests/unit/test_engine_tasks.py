@@ -390,7 +390,7 @@ CAPACITY = [
         then(
             pods(wanted=4, ready=4, sized_by="argocd-controller (Update) at 09:00"),
             lambda world: world.until(P.HELD),
-            wait(m(60)),
+            wait(m(20)),
         ),
         P.HELD,
         "Capacity",
@@ -588,7 +588,7 @@ TAKES = [
     Case(
         "approval is waited for",
         contracting({"contract": {**CONTRACT, "approval": "Required"}}),
-        wait(m(60)),
+        wait(m(20)),
         P.HELD,
         "AwaitingApproval",
         ["Held"],
@@ -597,7 +597,7 @@ TAKES = [
     Case(
         "and then it goes on",
         contracting({"contract": {**CONTRACT, "approval": "Required"}}),
-        then(wait(m(60)), say("approve a1"), wait(s(12))),
+        then(wait(m(20)), say("approve a1"), wait(s(12))),
         P.SUCCEEDED,
         tells=["Held", "Resumed", *TAKEN],
     ),
@@ -613,7 +613,7 @@ TAKES = [
     Case(
         "a Job that fails holds it, and says how both sides stand",
         contract_failed,
-        wait(m(60)),
+        wait(m(20)),
         P.HELD,
         "ContractFailed",
         [],
@@ -631,7 +631,7 @@ TAKES = [
     Case(
         "a Job that the API server refuses is one that failed",
         contracting(job_refused="restartPolicy: Required value"),
-        wait(m(60)),
+        wait(m(20)),
         P.HELD,
         "ContractFailed",
         says="the API server refuses the Job for drop: restartPolicy: Required value",
@@ -698,7 +698,7 @@ TAKES = [
     Case(
         "weights that somebody moved back keep the old from being taken away",
         contracting(),
-        then(drift(OLD_WEIGHTS), wait(m(60))),
+        then(drift(OLD_WEIGHTS), wait(m(20))),
         P.HELD,
         "Conflict",
         ["Held"],
@@ -708,7 +708,7 @@ TAKES = [
     Case(
         "when they are right again it is drained anew, and goes on",
         contracting({"traffic.drain": "1m"}),
-        then(drift(OLD_WEIGHTS), wait(m(60)), drift(ALL), wait(s(50))),
+        then(drift(OLD_WEIGHTS), wait(m(20)), drift(ALL), wait(s(50))),
         P.CONTRACTING,
         tells=["Held", "Resumed"],
         weights=ALL,
@@ -716,7 +716,7 @@ TAKES = [
     Case(
         "a new side without all its pods keeps the old",
         contracting(),
-        then(pods(ready=3), wait(m(60))),
+        then(pods(ready=3), wait(m(20))),
         P.HELD,
         "Capacity",
         ["Held"],
@@ -733,7 +733,7 @@ TAKES = [
     Case(
         "a policy that freezes keeps it too",
         contracting(),
-        then(put(policies=(FROZEN,)), wait(m(60))),
+        then(put(policies=(FROZEN,)), wait(m(20))),
         P.HELD,
         "Frozen",
         ["Held"],
@@ -741,7 +741,7 @@ TAKES = [
     Case(
         "pause keeps what is left from being taken away, and its time does not count",
         contracting({"contract": {"jobs": [job("drop", deadline="2m")]}}),
-        then(settle, say("pause p1"), wait(m(60)), say("resume r1"), wait(s(1))),
+        then(settle, say("pause p1"), wait(m(20)), say("resume r1"), wait(s(1))),
         P.SUCCEEDED,
         tells=["Held", "Resumed", "Contracted", "Succeeded"],
     ),

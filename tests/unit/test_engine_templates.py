@@ -67,7 +67,7 @@ TRIED = changed(
 GONE: Callable[[World], object] = put(templates={})
 ANOTHER: Callable[[World], object] = put(templates={"share": OTHER})
 NOT_THERE = edit({"guards[0].template": "lost"})
-ENDED = then(wait(m(30)), settle)
+ENDED = then(wait(m(12)), settle)
 
 
 def lose(world: World) -> None:

@@ -62,7 +62,7 @@ def blindness(world: World, random: Random) -> None:
     """The pods of the new side can no longer be listed, while one of them may restart; or they can again."""
     world.refuses = random.choice(({}, {"pods": SHORT_OF_TIME}, {"pods": NO_RIGHT}))
     if world.new is not None:
-        world.new = replace(world.new, restarts=world.new.restarts + random.choice((0, 1, 9)))
+        world.new = replace(world.new, restarts=world.new.restarts + random.choice((1, 1, 9)))
 
 
 def clock(world: World, random: Random) -> None:
@@ -73,7 +73,7 @@ def clock(world: World, random: Random) -> None:
     world.led_since = min(world.led_since, world.now)
 
 
-FURTHER: Final[dict[Happening, int]] = {gateway: 5, manager: 3, silence: 5, autoscaler: 3, blindness: 2}
+FURTHER: Final[dict[Happening, int]] = {gateway: 5, manager: 3, silence: 5, autoscaler: 3, blindness: 6}
 CLOCKS: Final[dict[Happening, int]] = {clock: 3}
 
 

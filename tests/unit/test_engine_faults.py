@@ -82,6 +82,7 @@ def test_an_exception_in_what_a_plan_asks_for_is_told_and_ends_with_it(raises: t
     assert found is not None, world.status.message
     assert found[0] == "InternalError"
     assert "AssertionError: not found" in world.status.message
+    assert ("the run goes on without it" in found[1]) is (raises is LintQueries), found[1]
     world.raises = None
     world.until(Phase.SUCCEEDED)
     assert stalled(world) is None

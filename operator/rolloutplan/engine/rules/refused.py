@@ -15,7 +15,7 @@ from rolloutplan.engine.model.transitions import TransitionName
 from rolloutplan.engine.model.weights import share
 from rolloutplan.engine.run.conditions import (
     REQUESTS_ACCEPTED,
-    fault_words,
+    fault_of,
     first_refusal,
     has_fault,
     is_refusal_reported,
@@ -115,7 +115,7 @@ def clear_past_refusal(snapshot: Snapshot, *, nothing_to_do: bool) -> Status:
 
 def _words(snapshot: Snapshot, refusal: Refusal) -> str:
     if refusal.internal:
-        return fault_words(snapshot.status, f"{refusal.what}: {refusal.words}")
+        return fault_of(snapshot.status, refusal)
     if refusal.urgent:
         by_hand = f"; to restore them by hand: {snapshot.status.revert}" if snapshot.status.revert else ""
         often = "every second" if refusal.reason != NO_EFFECT else "ever less often, and at once when it changes"

@@ -145,12 +145,21 @@ def with_conditions(snapshot: Snapshot, status: Status) -> Status:
     )
 
 
-def fault_words(status: Status, what: str) -> str:
-    """What the status says of an exception of the operator: what failed, what follows, and what to do."""
+def fault_words(status: Status, what: str, *, goes_on: bool = False) -> str:
+    """What the status says of an exception of the operator: what failed, what follows, and what to do.
+
+    `goes_on`: the run needs nothing of what failed.
+    """
     by_hand = f"; the old weights by hand: {status.revert}" if status.revert else ""
-    follows = "the run does not go forward, what leads back is still tried, and all of it again every few seconds"
+    stops = "the run does not go forward, what leads back is still tried, and all of it again every few seconds"
+    follows = "the run goes on without it" if goes_on else stops
     what = printable(what[:LONGEST_FAULT]).replace("\n", " ")
     return f"the operator failed on this plan: {what}; {follows}: report this with the operator's log{by_hand}"[:1024]
+
+
+def fault_of(status: Status, refusal: Refusal) -> str:
+    """The same of an effect that raised."""
+    return fault_words(status, f"{refusal.what}: {refusal.words}", goes_on=refusal.kind in ("publication", "lint"))
 
 
 def with_fault(snapshot: Snapshot, words: str, decided: Status | None = None) -> Status:
@@ -175,7 +184,7 @@ def has_fault(status: Status) -> bool:
 def _held_up(snapshot: Snapshot, status: Status, refusal: Refusal | None) -> tuple[str, str] | None:
     """Why a plan does not go on whatever its phase is, as reason and message; None where nothing is known of that."""
     if refusal is not None and refusal.internal:
-        return INTERNAL_ERROR, fault_words(status, f"{refusal.what}: {refusal.words}")
+        return INTERNAL_ERROR, fault_of(status, refusal)
     if status.phase in _ENDED:  # what is left to tidy up changes nothing of how it ended
         return None
     needed = refusal is not None and refusal.lacks_right and refusal.kind != "publication"

@@ -49,10 +49,9 @@ bench-faults: $(VENV)/ready bed ## ten minutes of faults, watched from outside
 bench-judge: $(VENV)/ready ## how often the calls are right, beside the rules of others
 	@$(RUN)python -m tests.bench.judge
 
-bench-model: $(VENV)/ready ## a million steps of the object that decides, under a host that refuses, delays and loses; broken objects
+bench-model: $(VENV)/ready ## a million steps of the object that decides, under a host that refuses, delays and loses; forty times as many stories
 	@$(RUN)python -m tests.bench.model
-	@BROKEN_CLUSTERS=20000 RECEIVER_STORIES=500 $(RUN)python -m pytest -q tests/property/test_broken_objects.py \
-		tests/property/test_receivers.py
+	@STORIES=40 RECEIVER_STORIES=500 $(PYTEST) -q tests/property
 
 bench-routers: $(VENV)/ready bed ## how soon a weight is in force with each kind of route, and what is lost (builds gateways)
 	@$(RUN)python -m tests.bench.routers

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.status import Phase, RuleWeights
 from tests.annotated import KEYS, Annotated, at_half, text_of
+from tests.repetition import times
 from tests.situations import m
 from tests.unit.test_engine_mixed_routes import KINDS
 
@@ -53,7 +54,7 @@ def sides(rule: RuleWeights | None) -> list[tuple[str, int]]:
     return sorted((b.service, b.weight) for b in rule.backends if b.service in ("v1", "v2")) if rule else []
 
 
-@settings(max_examples=60)
+@settings(max_examples=times(20))
 @given(edits())
 def test_the_way_back_restores_an_annotation_to_the_byte_or_says_why_not(edit: tuple[str, str | None, bool]) -> None:
     kind, text, others_too = edit
@@ -74,7 +75,7 @@ def test_the_way_back_restores_an_annotation_to_the_byte_or_says_why_not(edit: t
         assert "no longer holds both v1 and v2" in world.status.message
 
 
-@settings(max_examples=30)
+@settings(max_examples=times(10))
 @given(edits())
 def test_what_cannot_be_read_is_never_written_over_on_the_way_forward(edit: tuple[str, str | None, bool]) -> None:
     kind, text, others_too = edit

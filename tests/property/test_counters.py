@@ -9,10 +9,11 @@ import pytest
 
 from rolloutplan.stats.counts import Sample, counter_increase, first_marks
 from rolloutplan.stats.verdict import Why
+from tests.repetition import times
 
 LOOK = 15
 SCRAPE = 60
-RUNS = 300
+RUNS = times(100)
 PACED = 10
 """Looks until the pace of an instance is known: in them a restart behind a lagging replica cannot be told from none."""
 

@@ -30,6 +30,7 @@ from rolloutplan.tools.promql.queries import InstantSelector
 from rolloutplan.traffic import read_undo
 from tests import situations
 from tests.property.test_broken_objects import SITUATIONS, Shop, anew, objects
+from tests.repetition import times
 from tests.world import World
 
 NASTY = (
@@ -72,7 +73,7 @@ VALUE: st.SearchStrategy[Any] = st.one_of(
     TEXT, COMMAND, TOKEN, UNDO, st.sampled_from([None, True, -1, 2**70, 1e308, float("inf"), [], {}]).map(copy.deepcopy)
 )
 QUIET = settings(
-    max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None
+    max_examples=times(100), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None
 )
 
 
@@ -156,7 +157,7 @@ class Looked(World):
         return bool(effects.todo)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seq=st.one_of(TEXT, TOKEN), undo=st.one_of(TEXT, UNDO), command=st.one_of(TEXT, COMMAND), on_plan=TEXT)
 def test_a_due_rollback_happens_whatever_stands_in_the_annotations(
     seq: str, undo: str, command: str, on_plan: str

@@ -37,6 +37,7 @@ from rolloutplan.loop.versions import Id, Listing
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.queues import queues
 from tests.refusals import PLAN, TEMPLATE, changed
+from tests.repetition import times
 
 Raw = dict[str, Any]
 ROUTES = place_of(ROUTE_KINDS["HTTPRoute"]).resource
@@ -209,7 +210,7 @@ def agrees(store: Store) -> None:
             assert PlanFacts(store).queues(plan) == queues(me, [entry for each, entry in known.items() if each != key])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=times(100), deadline=None)
 @given(HAPPENS)
 def test_whoever_is_decided_upon_by_what_has_changed_looks_again(
     happens: list[tuple[How, tuple[str, str, dict[str, Any]]]],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rolloutplan.engine.model.fence import read_fences
 from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 from tests.neighbours import ENDS, NAMES, Neighbours, on_rules
+from tests.repetition import times
 from tests.situations import ALL, OLD_WEIGHTS, UP, P, s
 from tests.world import CHANGED, TEST_FAILED, RefusedError, World
 
@@ -79,7 +80,7 @@ RENEWED = [
 """The one renews its undo command on the route after the other, which then ends."""
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=times(5), deadline=None)
 @given(STORIES, st.sampled_from([0, 5, 20]), st.booleans(), st.integers(0, 2**20))
 @example(story=RENEWED, lag=20, named=True, seed=130)
 @example(story=[(0, "stale", 0), (0, "abort", 0)], lag=0, named=True, seed=0)
@@ -101,7 +102,7 @@ def test_neither_disturbs_the_other(story: list[tuple[int, str, int]], lag: int,
     assert len(owners) == len(set(owners)) <= 2
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=times(5), deadline=None)
 @given(STORIES, st.sampled_from([0, 5, 20]))
 def test_what_happens_to_the_one_does_not_change_how_the_other_ends(
     story: list[tuple[int, str, int]], lag: int

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Phase
 from rolloutplan.stats.verdict import Why
+from tests.repetition import times
 from tests.situations import (
     HALF,
     OLD_WEIGHTS,
@@ -75,7 +76,7 @@ HAPPENINGS: dict[str, Callable[[World], object]] = {
 
 
 @given(st.sampled_from(sorted(WAITING)), st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=2))
-@settings(max_examples=60)
+@settings(max_examples=times(25))
 def test_a_command_that_is_waited_for_is_not_rejected(situation: str, happenings: list[str]) -> None:
     world = WAITING[situation]()
     for each in happenings:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.route import RouteId
 from rolloutplan.cluster.client import ApiError
+from tests.repetition import times
 from tests.unit.test_loop_owned_routes import NAMESPACE, OWN, Cluster, Host, Raw
 
 Fate = Literal["done", "killed before", "killed after", "late"]
@@ -108,7 +109,7 @@ async def story(host: Host, cluster: Crashing, end: Literal["RolledBack", "Succe
     assert not cluster.wrong
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=times(10), deadline=None)
 @given(fates=st.lists(st.sampled_from(FATES), max_size=6), end=st.sampled_from(["RolledBack", "Succeeded"]))
 @example(fates=["late"] * 4, end="Succeeded")
 @example(fates=["killed before", "killed after"] * 3, end="Succeeded")

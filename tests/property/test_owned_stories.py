@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolloutplan.traffic.owned import METHODS, Follow, HandBack, Make, NotOwnableError, Wanted, next_step
+from tests.repetition import times
 from tests.unit.test_traffic_owned import git, rule
 
 Raw = dict[str, Any]
@@ -157,7 +158,7 @@ def act(story: Story, what: Act) -> None:
 BEGINS = st.sampled_from([[], ["start"], ["start", "move"], ["start", "succeed"], ["start", "roll back"]])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=times(40), deadline=None)
 @given(begin=BEGINS, acts=st.lists(edits() | ACTS, min_size=1, max_size=8))
 def test_whatever_git_does_the_weights_are_those_of_the_run_and_all_else_is_gits(
     begin: list[Act], acts: list[Any]

@@ -12,6 +12,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.repetition import times
 from tests.situations import P, fresh, s
 from tests.world import Deployment, World
 
@@ -172,7 +173,7 @@ def notes(world: World) -> str:
     return "\n".join(f"{each.at:%H:%M:%S} {each.reason}: {each.note}" for each in world.trail.values())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=times(8), deadline=None)
 @given(st.integers(0, 10**6))
 def test_an_innocent_side_is_never_ended_as_failed(seed: int) -> None:
     world, side = story(seed)
@@ -187,7 +188,7 @@ def test_an_innocent_side_is_never_ended_as_failed(seed: int) -> None:
     assert not any(record.status.failed for record in world.records), notes(world)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=times(8), deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_crash_loop_always_ends_the_run(seed: int) -> None:
     world, side = story(seed)

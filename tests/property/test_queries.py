@@ -11,6 +11,7 @@ from promql_parser import BinaryExpr, Call, StringLiteral, VectorSelector, parse
 from rolloutplan.metrics.prometheus.enforce import enforced
 from rolloutplan.tools.promql.syntax import UnclearError, read_syntax
 from tests.hostile_queries import bound, dressed, expression, hostile
+from tests.repetition import times
 
 QUERIES = 400
 SHOP = {"namespace": "shop"}
@@ -24,7 +25,7 @@ def readable(query: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(times(4)))
 def test_a_query_that_is_sent_with_others_is_a_part_of_its_own(seed: int) -> None:
     """To the parser of others, it is exactly the first argument of what is written around it."""
     random, found = Random(seed), 0
@@ -44,7 +45,7 @@ def test_a_query_that_is_sent_with_others_is_a_part_of_its_own(seed: int) -> Non
     assert found > QUERIES / 10
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(times(4)))
 def test_each_selector_of_a_query_that_is_sent_is_bound(seed: int) -> None:
     random, found = Random(seed), 0
     for query in (hostile(random) for _ in range(QUERIES)):
@@ -61,7 +62,7 @@ def test_each_selector_of_a_query_that_is_sent_is_bound(seed: int) -> None:
     assert found > QUERIES / 4
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(times(4)))
 def test_a_query_that_a_server_takes_is_bound_however_it_is_dressed(seed: int) -> None:
     random = Random(seed)
     for query in (expression(random) for _ in range(100)):

@@ -14,6 +14,7 @@ from rolloutplan.tools.detection import NEVER, Assumed
 from rolloutplan.tools.fault import read_fault
 from rolloutplan.tools.timeline import timeline
 from tests.refusals import changed
+from tests.repetition import times
 from tests.situations import P, m, s
 from tests.world import PLAN, SOURCE, World
 
@@ -23,7 +24,7 @@ RATIO = 'sum(rate(all{code="5",d="$deployment"}[$window])) / sum(rate(all{d="$de
 EVENTS = {"bad": 'bad{d="$deployment"}', "total": 'all{d="$deployment"}'}
 STEP = s(10)
 """How exactly the world follows the weights."""
-WATCHED = m(20)
+WATCHED = m(10)
 """How long it is watched that nothing happens."""
 STARTED_WITHIN = m(30)
 """How long a run may take to its place in the plan."""
@@ -91,7 +92,7 @@ class Service:
         return True
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=times(7), deadline=None)
 @given(
     guards=GUARDS,
     weights=st.sampled_from([[5, 50, 100], [20, 100], [100], [10, 80]]),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rolloutplan.api.command import Verb
 from rolloutplan.api.status import Phase, read_status
 from rolloutplan.engine.decide import decide
+from tests.repetition import times
 from tests.world import World
 
 JSON = st.recursive(
@@ -132,7 +133,7 @@ def without(status: dict[str, Any], side: str) -> dict[str, Any]:
     return {**status, "weights": {key: value for key, value in status["weights"].items() if key != side}}
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(80), suppress_health_check=[HealthCheck.too_slow])
 @given(edited(), st.booleans(), st.booleans(), COMMANDS, WEIGHTS)
 @example(without(ROLLING_BACK, "old"), True, True, "", {"v1": 100, "v2": 0})
 @example(without(ROLLING_BACK, "new"), True, True, "", {"v1": 100, "v2": 0})
@@ -154,7 +155,7 @@ def test_an_edited_status_is_decided_upon_and_says_why(
     assert status.reason or status.phase is Phase.PENDING or world.gone, status.to_raw()
 
 
-@settings(max_examples=150)
+@settings(max_examples=times(50))
 @given(
     JSON
     | st.dictionaries(

@@ -31,6 +31,7 @@ from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.traffic import undo_command
 from rolloutplan.traffic.described import DescribedKind
 from tests.refusals import changed
+from tests.repetition import times
 from tests.routers.samples import SAMPLES, Raw, Sample
 from tests.situations import m, s
 from tests.world import PLAN, Rules, StaleError, World
@@ -278,7 +279,7 @@ def check(world: Strange) -> None:
         assert "put the old side back" in world.status.message
 
 
-@settings(max_examples=150)
+@settings(max_examples=times(20))
 @given(kind=st.sampled_from([*EDITS]), data=st.data())
 def test_a_rollback_ends_over_any_edits_or_says_what_is_missing(kind: str, data: st.DataObject) -> None:
     world, done = half(kind), []
@@ -354,7 +355,7 @@ def test_a_share_of_before_the_run_is_the_same_of_another_total(total: object, s
 def test_a_write_without_effect_is_tried_ever_less_often_and_told_once(kind: str) -> None:
     world = half(kind)
     world.stubborn = True
-    world.back(m(30))
+    world.back(m(10))
     assert world.phase is Phase.ROLLING_BACK
     assert len(world.writes) < 50
     assert world.writes[-1] - world.writes[-2] >= s(59)
@@ -366,7 +367,7 @@ def test_a_write_without_effect_is_tried_ever_less_often_and_told_once(kind: str
 def test_it_is_tried_at_once_when_the_route_has_changed() -> None:
     world = half("NginxCanary")
     world.stubborn = True
-    world.back(m(30))
+    world.back()
     world.stubborn = False
     world.change(written(("metadata", "labels"), {"team": "shop"}))
     world.change(written(("metadata", "annotations", "nginx.ingress.kubernetes.io/canary-weight"), "400"))

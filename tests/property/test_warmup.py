@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.refusals import changed
+from tests.repetition import times
 from tests.situations import P, m, s
 from tests.world import HEALTHY, PLAN, World
 
@@ -41,7 +42,7 @@ JOINS = st.lists(st.integers(5, 400), min_size=1, max_size=6)
 WARMUPS = st.sampled_from([20, 60, 120])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=times(4), deadline=None)
 @given(warmup=WARMUPS, joins=JOINS, crashes=st.integers(0, 5))
 def test_a_slow_version_cannot_hide_behind_the_pods_that_join_it(warmup: int, joins: list[int], crashes: int) -> None:
     world = World(spec=plan(warmup, 5), says={**HEALTHY, "slow": 0.1}).until(P.JUDGING)
@@ -51,7 +52,7 @@ def test_a_slow_version_cannot_hide_behind_the_pods_that_join_it(warmup: int, jo
     assert took <= 3 * s(warmup) + 2 * s(WINDOW) + s(40), f"slow for {took}"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=times(3), deadline=None)
 @given(warmup=WARMUPS, joins=JOINS)
 def test_errors_wait_for_no_warmup(warmup: int, joins: list[int]) -> None:
     world = World(spec=plan(warmup, 5), says={**HEALTHY, "slow": 0.1}).until(P.JUDGING)
@@ -60,7 +61,7 @@ def test_errors_wait_for_no_warmup(warmup: int, joins: list[int]) -> None:
     assert world.status.reason == "GuardTripped"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=times(3), deadline=None)
 @given(warmup=WARMUPS, joins=JOINS, bake=st.integers(0, 10))
 def test_a_good_version_succeeds_and_every_stage_judged_latency(warmup: int, joins: list[int], bake: int) -> None:
     world = World(spec=plan(warmup, bake), says={**HEALTHY, "slow": 0.1})

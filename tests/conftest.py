@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests import picks
@@ -21,6 +22,13 @@ from tests.shop import OPERATOR, Operator, Shop, install
 settings.register_profile("machines-are-noisy", deadline=None)
 settings.load_profile("machines-are-noisy")
 picks.watch()
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+"""With all local variables, a traceback took seconds."""
 
 NO_BED = pytest.StashKey[str]()
 """Why a worker can have no bed; who runs tests alone says so and ends."""

@@ -147,7 +147,7 @@ def test_replay_shows_no_credential_of_an_address(capsys: pytest.CaptureFixture[
 
 
 def test_logs_show_no_credential() -> None:
-    before = logging.getLogger().handlers[:]
+    before, configured = logging.getLogger().handlers[:], structlog.get_config()
     out = io.StringIO()
     try:
         set_up(stream=out)
@@ -159,7 +159,7 @@ def test_logs_show_no_credential() -> None:
             logging.getLogger("other").exception("failed")
     finally:
         logging.getLogger().handlers = before
-        structlog.reset_defaults()
+        structlog.configure(**configured)
     assert SECRET not in out.getvalue()
     assert out.getvalue().count("***") >= 4
 

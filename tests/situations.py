@@ -54,6 +54,10 @@ def kept(make: Situation, *of: object) -> Situation:
     return given
 
 
+SELDOM = {"interval": "20s"}
+"""For what takes long: half as many questions as usual."""
+
+
 def fresh(changes: Mapping[str, Any] | None = None, **world: Any) -> Situation:
     """A plan that was applied just now."""
 
@@ -191,7 +195,7 @@ def undecided(changes: Mapping[str, Any] | None = None) -> Situation:
     """At the canary, with a pass predicate that has no data, a second before its deadline."""
 
     def make() -> World:
-        made = fresh(changes)().until(P.JUDGING)
+        made = fresh({**SELDOM, **(changes or {})})().until(P.JUDGING)
         made.says["hits"] = Why.NO_DATA
         made.advance(m(10) - s(1))
         assert made.phase is P.JUDGING
@@ -204,7 +208,7 @@ def silent_bake(changes: Mapping[str, Any] | None = None) -> Situation:
     """A minute in the bake, in which the only guard has no data from its first moment on."""
 
     def make() -> World:
-        made = fresh(changes)().until(P.BAKING)
+        made = fresh({**SELDOM, **(changes or {})})().until(P.BAKING)
         made.says["errors"] = Why.NO_DATA
         made.advance(m(1))
         return made

@@ -74,7 +74,7 @@ TAKES_OVER: Mapping[str, Happens] = {
     "finds that somebody has moved the weights back": drift(OLD_WEIGHTS),
     "finds the old Deployment gone": put(old=None),
     "finds the API server busy": finds_the_api_server_busy,
-    "goes on for a while": lambda world: world.advance(m(6)),
+    "goes on for a while": lambda world: world.advance(m(4)),
 }
 """What the next leader finds or does."""
 

@@ -17,6 +17,7 @@ from tests.situations import (
     FROZEN,
     HALF,
     OLD_WEIGHTS,
+    SELDOM,
     SHIFTED,
     Case,
     P,
@@ -42,7 +43,7 @@ from tests.situations import (
 )
 from tests.world import PLAN, Deployment, World, crash, http_route
 
-HELD_BACK: dict[str, Any] = {"bake": {"for": "5m", "holdback": "1%"}}
+HELD_BACK: dict[str, Any] = {**SELDOM, "bake": {"for": "5m", "holdback": "1%"}}
 GROUP = {"v1": 1, "v2": 99}
 """The weights of the last stage and of the bake."""
 WORSE = {"name": "worse", "query": 'worse{deployment="$deployment"}[$window]', "vsOld": "> 1.5x", "window": "1m"}

@@ -146,8 +146,7 @@ class PlanRun:
         self._warnings = QueryWarnings(facts.status, now)
         self._future = Future()
         self._logged_seq = facts.status.seq
-        taken_over = facts.status.phase in TRAFFIC_SHIFTED_PHASES
-        self._new = NewSide(facts.new.version if facts.new else "", now, taken_over=taken_over)
+        self._new = NewSide(facts.new.version if facts.new else "", now)
         self._routes_read_at: datetime | None = None
         self._latest = now
         self._source: tuple[str, ...] | None = None

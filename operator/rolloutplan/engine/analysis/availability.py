@@ -79,9 +79,14 @@ def lists_pods(status: Status) -> bool:
 
 
 def awaits_pods(snapshot: Snapshot) -> bool:
-    """Whether a run needs a list of the new side's pods before it goes forward: their restarts are not known."""
-    new = snapshot.new
-    return snapshot.status.phase in TRAFFIC_SHIFTED_PHASES and new is not None and new.unlisted
+    """Whether a run needs a list of the new side's pods before it goes forward: their restarts are not known.
+
+    The last one failed; or a leader that took the run over is to end what it judges, and has seen none yet.
+    """
+    phase, new = snapshot.status.phase, snapshot.new
+    if new is None or phase not in TRAFFIC_SHIFTED_PHASES:
+        return False
+    return new.unlisted or (new.pods is None and phase in (Phase.JUDGING, Phase.BAKING))
 
 
 def missing_by_no_fault(new: WorkloadView) -> bool:

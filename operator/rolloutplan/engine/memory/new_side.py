@@ -26,17 +26,14 @@ NEW_PODS_WITHIN: Final = timedelta(seconds=10)
 
 
 class NewSide:
-    """The memory of one run. `version` is that of the Deployment when it was first seen; empty where there was none.
+    """The memory of one run. `version` is that of the Deployment when it was first seen; empty where there was none."""
 
-    A run is `taken_over` if another leader has moved its weights: nobody has seen its pods since.
-    """
-
-    def __init__(self, version: str, now: datetime, *, taken_over: bool) -> None:
+    def __init__(self, version: str, now: datetime) -> None:
         self._stood = Stood()
         self._pods: Pods | None = None
         self._pods_at: datetime | None = None
-        self._unlisted = taken_over
-        """Whether the last list failed, or there is none yet of a run that was taken over."""
+        self._unlisted = False
+        """Whether the last list failed."""
         self._pods_of = ""
         """The version of the Deployment when the pods that are known were asked for."""
         self._asked_of = version

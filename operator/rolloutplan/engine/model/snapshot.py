@@ -214,7 +214,7 @@ class WorkloadView:
     pods_fresh: bool = False
     """Whether that was after the last change of the Deployment."""
     unlisted: bool = False
-    """Whether their last list failed, or there was none yet since this leader took the run over."""
+    """Whether their last list failed."""
     autoscaler: str = ""
     """The manager that last set its replicas, if that is an autoscaler."""
     expected: int = 0

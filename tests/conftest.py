@@ -16,10 +16,11 @@ from tests import picks
 from tests.bed import Bed, UnusableError, extras, netns, tools
 from tests.own_cluster.plugin import Plugin
 from tests.receiver import Receiver
+from tests.repetition import times
 from tests.sharing import Sharing, in_order
 from tests.shop import OPERATOR, Operator, Shop, install
 
-settings.register_profile("machines-are-noisy", deadline=None)
+settings.register_profile("machines-are-noisy", deadline=None, max_examples=times(25))
 settings.load_profile("machines-are-noisy")
 picks.watch()
 structlog.configure(

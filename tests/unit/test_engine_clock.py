@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from tests.refusals import changed
+from tests.repetition import times
 from tests.situations import HALF, OLD_WEIGHTS, P, m, s
 from tests.world import PLAN, World
 
@@ -95,7 +96,7 @@ def test_counts_go_on_after_the_clock_was_put_back() -> None:
     assert world.now - began <= m(3)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(times(5)))
 def test_whatever_the_clocks_do_a_fault_goes_back_and_a_good_release_ends(seed: int) -> None:
     """Jumps in both directions, with and without another leader."""
     rng = Random(seed)

@@ -21,6 +21,7 @@ from rolloutplan.tools.rehearsal.host import MOST_INSTANTS, rehearse
 from rolloutplan.tools.rehearsal.model import RehearsalError, RehearsalInput, Rehearsed
 from tests.generated import KINDS, made
 from tests.refusals import DARK, STAFF, changed
+from tests.repetition import times
 from tests.world import PLAN, SOURCE
 
 RATE = 1000.0
@@ -213,7 +214,7 @@ def test_the_tests_on_counts_keep_their_level() -> None:
 
 
 @pytest.mark.parametrize("faults", [(), ("errors=20% at 1%", "pods crash"), ("prometheus down", "gateway refuses")])
-@pytest.mark.parametrize("number", range(30))
+@pytest.mark.parametrize("number", range(times(8)))
 def test_any_plan_is_rehearsed_to_an_end(number: int, faults: tuple[str, ...]) -> None:
     try:
         plan = resolve(read_plan_spec(made(KINDS[0], number).spec), _template)

@@ -10,6 +10,7 @@ from typing import Final
 
 from rolloutplan.api.status import Phase
 from tests.refusals import changed
+from tests.situations import SELDOM
 from tests.unit.test_engine_mixed_routes import ALB, OBJECTS, Mixed, Raw
 from tests.world import PLAN
 
@@ -35,7 +36,7 @@ class Annotated(Mixed):
         raw = copy.deepcopy(OBJECTS[self.kind])
         self.routes = {raw["metadata"]["name"]: raw}
         routes = [{"kind": self.kind, "name": raw["metadata"]["name"]}]
-        self.spec = changed(PLAN, {"traffic.routes": routes, "traffic.share": "Ignore", "bake": "1m"})
+        self.spec = changed(PLAN, {"traffic.routes": routes, "traffic.share": "Ignore", "bake": "1m", **SELDOM})
         super().__post_init__()
 
     @property

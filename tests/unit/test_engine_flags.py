@@ -20,6 +20,7 @@ from rolloutplan.tools.lint.plans import lint_plan
 from rolloutplan.traffic import ROUTE_KINDS
 from rolloutplan.traffic.base import RouteKind
 from tests.refusals import GONE, changed
+from tests.situations import SELDOM
 from tests.unit.test_traffic_flags import feature_flag
 from tests.world import PLAN, Deployment, Rules, World, labels, workload
 
@@ -31,6 +32,7 @@ FLAG: dict[str, Any] = {
     "traffic": {"routes": [{"kind": "FeatureFlag", "name": "checkout", "flag": "new-cart"}]},
     "traffic.drain": "0s",
     "traffic.share": "Ignore",
+    **SELDOM,
 }
 BAD, TOTAL = 'carts_total{variant="$variant",code=~"5.."}', 'carts_total{variant="$variant"}'
 COUNTED: dict[str, Any] = {

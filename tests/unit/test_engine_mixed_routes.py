@@ -15,6 +15,7 @@ from rolloutplan.engine.model.snapshot import REVERT, SEQ, RouteView
 from rolloutplan.engine.plan_run import PlanRun
 from rolloutplan.traffic import ROUTE_KINDS, read_undo, undo_command
 from tests.refusals import changed
+from tests.situations import SELDOM
 from tests.world import PLAN, Move, Rules, World
 
 Raw = dict[str, Any]
@@ -70,6 +71,7 @@ class Mixed(World):
             {
                 "traffic.routes": [{"kind": kind, "name": raw["metadata"]["name"]} for kind, raw in OBJECTS.items()],
                 "traffic.share": "Ignore",
+                **SELDOM,
             },
         )
     )

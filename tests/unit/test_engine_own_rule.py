@@ -20,7 +20,7 @@ from rolloutplan.engine.model.sides import as_plan_sees
 from rolloutplan.engine.model.snapshot import RouteView
 from rolloutplan.traffic import ROUTE_KINDS
 from tests.refusals import changed
-from tests.situations import HALF, OLD_WEIGHTS, judging, m
+from tests.situations import HALF, OLD_WEIGHTS, SELDOM, judging, m
 from tests.unit.test_engine_flags import Flagged
 from tests.unit.test_engine_mixed_routes import Mixed, Raw
 from tests.world import PLAN, World
@@ -171,7 +171,7 @@ class Canary(Mixed):
     siblings: list[Raw] = field(default_factory=lambda: [ingress("shop", "v1")])
     spec: Raw = field(
         default_factory=lambda: changed(
-            PLAN, {"traffic.routes": [{"kind": "NginxCanary", "name": "canary"}], "traffic.share": "Ignore"}
+            PLAN, {"traffic.routes": [{"kind": "NginxCanary", "name": "canary"}], "traffic.share": "Ignore", **SELDOM}
         )
     )
     routes: dict[str, Raw] = field(

@@ -355,9 +355,10 @@ def told(world: World, *commands: str) -> World:
 
 def paused_for_long() -> World:
     """A run is held for longer than a policy lets it keep its place."""
-    world = World(policies=(ruled(maxConcurrent=1, releaseAfter="1h"),)).until(Phase.JUDGING)
+    policies = (ruled(maxConcurrent=1, releaseAfter="1h"),)
+    world = World(spec=changed(PLAN, {"interval": "1m"}), policies=policies).until(Phase.JUDGING)
     world.say("pause p1")
-    world.advance(timedelta(hours=2))
+    world.advance(timedelta(hours=1.1))
     world.say("resume r1")
     return world.until(Phase.SUCCEEDED)
 

@@ -132,6 +132,16 @@ def test_a_leader_that_takes_a_run_over_passes_nothing_before_it_has_seen_the_po
     assert (world.phase, world.status.reason) == (P.ROLLED_BACK, "NewSideRestarting")
 
 
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_one_that_takes_it_over_when_the_soak_has_ended_lists_them_at_once(moment: str) -> None:
+    world = MOMENTS[moment]()
+    world.crash()
+    assert world.status.stage is not None and world.status.stage.soak_until is not None
+    world.now, before = world.status.stage.soak_until + s(1), len(world.done)
+    world.settle()
+    assert any(each.key == PODS for each in world.done[before:])
+
+
 def test_the_next_leader_tells_it_too_and_serves_the_run() -> None:
     world = blind(judging())
     world.crash()

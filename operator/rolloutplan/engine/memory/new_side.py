@@ -70,6 +70,8 @@ class NewSide:
         """When the pods are listed even if the Deployment does not change; None: not before it does."""
         if is_suspended(status) and status.entered_at and (self._pods_at is None or self._pods_at < status.entered_at):
             return status.entered_at
+        if self._pods_at is None and not self._unlisted and status.stage and status.stage.soak_until and self._list_at:
+            return min(self._list_at, status.stage.soak_until)  # nothing is left to wait for but this list
         if self._pods_at is None or new.available >= new.wanted:
             return self._list_at
         return self._pods_at + LIST_AGAIN

@@ -51,7 +51,7 @@ bench-judge: $(VENV)/ready ## how often the calls are right, beside the rules of
 
 bench-model: $(VENV)/ready ## a million steps of the object that decides, under a host that refuses, delays and loses; forty times as many stories
 	@$(RUN)python -m tests.bench.model
-	@STORIES=40 RECEIVER_STORIES=500 $(PYTEST) -q tests/property
+	@STORIES=40 $(PYTEST) -q tests/property
 	@STORIES=4 $(PYTEST) -q tests/unit
 
 bench-routers: $(VENV)/ready bed ## how soon a weight is in force with each kind of route, and what is lost (builds gateways)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from itertools import accumulate
 from random import Random
 from typing import Final
@@ -20,10 +21,14 @@ from rolloutplan.engine.model.effects import Failure
 from rolloutplan.stats.verdict import Why
 from tests import observers
 from tests.property.test_receivers import OFTEN, Happening, born, keeps_what_is_used, makes_nothing_worse
+from tests.repetition import seeds
 from tests.situations import ALL, HALF, OLD_WEIGHTS, UP
 from tests.world import SHORT_OF_TIME, Record, World
 
-STORIES: Final = 60
+SEEDS: Final = (
+    3, 5, 6, 9, 10, 11, 14, 15, 18, 22, 23, 24, 25, 26, 28, 29, 32, 37, 40, 42, 43, 44, 46, 49, 53, 54, 55, 58,
+)  # fmt: skip
+"""Stories that are short, and those that find a success without proof (22, 26, 53) or a list of pods (3, 55)."""
 HAPPENINGS: Final = 25
 NO_RIGHT: Final = Failure(403, "Forbidden", "no right to list pods")
 SPANS: Final = (0, 1, 15, 60, 200, 400)
@@ -78,6 +83,7 @@ FURTHER: Final[dict[Happening, int]] = {gateway: 5, manager: 3, silence: 5, auto
 CLOCKS: Final[dict[Happening, int]] = {clock: 3}
 
 
+@lru_cache(len(SEEDS))
 def lived(seed: int) -> World:
     """A story; in one of three the clocks are wrong too."""
     random = Random(seed)
@@ -124,7 +130,7 @@ def holds_what_it_promised(record: Record) -> None:
     assert not awaits_pods(record.snapshot), f"nobody knows how often its pods were restarted: {words}"
 
 
-@pytest.mark.parametrize("seed", range(STORIES))
+@pytest.mark.parametrize("seed", seeds(SEEDS))
 def test_succeeded_means_that_all_was_decided_and_holds(seed: int) -> None:
     world = lived(seed)
     green_is_true(world)
@@ -136,5 +142,5 @@ def test_succeeded_means_that_all_was_decided_and_holds(seed: int) -> None:
 
 
 def test_the_stories_succeed_often_enough_to_say_something() -> None:
-    successes = accumulate(green_is_true(lived(seed)) for seed in range(10))
+    successes = accumulate(green_is_true(lived(seed)) for seed in SEEDS)
     assert any(number >= 4 for number in successes)

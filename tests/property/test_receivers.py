@@ -7,22 +7,25 @@ answered.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from rolloutplan.api.status import RUNNING, STARTING, Phase
 from rolloutplan.engine.model.snapshot import EndpointsView, ServiceView, Snapshot
+from tests.repetition import seeds
 from tests.situations import ALL, HALF, OLD_WEIGHTS, UP
 from tests.world import Deployment, Move, Rules, World, http_route, labels
 
-STORIES: Final = int(os.environ.get("RECEIVER_STORIES", "60"))
-"""In the suite; `make bench-model` has more of them."""
+SEEDS: Final = (
+    16, 17, 18, 0, 1, 2, 3, 7, 8, 9, 12, 20, 22, 25, 26, 29, 34, 35, 42, 43, 45, 47, 52, 53, 54, 58,
+)  # fmt: skip
+"""First three that contain all that they are about; 1, 9 and 52 find a move without an old side; others are short."""
 HAPPENINGS: Final = 30
 COMMANDS: Final = ("abort", "revert", "pause", "resume", "retry", "skip", "promote", "approve")
 Happening = Callable[[World, Random], None]
@@ -141,8 +144,8 @@ def tells_the_truth(world: World) -> None:
         assert found.status == "False", f"{found.message}, and it has none"
 
 
-@pytest.mark.parametrize("seed", range(STORIES))
-def test_no_step_makes_more_answers_fail_than_staying_would(seed: int) -> None:
+@lru_cache(len(SEEDS))
+def lived(seed: int) -> World:
     random = Random(seed)
     world = born(random)
     world.settle()
@@ -153,6 +156,12 @@ def test_no_step_makes_more_answers_fail_than_staying_would(seed: int) -> None:
     if random.random() < 0.3:
         delete(world, random)
         world.advance(timedelta(minutes=2))
+    return world
+
+
+@pytest.mark.parametrize("seed", seeds(SEEDS))
+def test_no_step_makes_more_answers_fail_than_staying_would(seed: int) -> None:
+    world = lived(seed)
     for move in world.moves:
         makes_nothing_worse(world, move)
     keeps_what_is_used(world)
@@ -160,15 +169,9 @@ def test_no_step_makes_more_answers_fail_than_staying_would(seed: int) -> None:
 
 def test_the_stories_contain_what_they_are_about() -> None:
     """Some succeed, some roll back, some are held for each of the reasons."""
-    reasons: set[Any] = set()
     wanted = {"OldSideDown", "OldSideShort", "WrongEndpoints", "NoReadyEndpoints", "NewSideDown", "Succeeded"}
-    for seed in range(60):
-        random = Random(seed)
-        world = born(random)
-        for _ in range(HAPPENINGS):
-            random.choices([*OFTEN], [*OFTEN.values()])[0](world, random)
-            world.advance(timedelta(seconds=random.choice((0, 1, 15, 60, 200, 400))))
-        reasons |= {record.status.reason for record in world.records}
-        if wanted <= reasons:
+    for seed in SEEDS:
+        wanted -= {record.status.reason for record in lived(seed).records}
+        if not wanted:
             return
-    pytest.fail(f"never seen: {wanted - reasons}")
+    pytest.fail(f"never seen: {wanted}")

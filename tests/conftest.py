@@ -73,6 +73,7 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build the bed's binaries where the progress can be seen; enter its network before any test starts a thread."""
     gc.freeze()  # what was collected stays to the end: looking it through again and again took a fifth of the time
+    gc.set_threshold(20_000, 10)  # what tests keep grows slowly: looking through that took a twentieth
     wanted = any("bed" in getattr(item, "fixturenames", ()) for item in session.items)
     if session.config.option.collectonly or not wanted or _own_cluster(session.config):
         return

@@ -43,11 +43,11 @@ from tests.situations import (
 )
 from tests.world import PLAN, Deployment, World, crash, http_route
 
-HELD_BACK: dict[str, Any] = {**SELDOM, "bake": {"for": "5m", "holdback": "1%"}}
+HELD_BACK: dict[str, Any] = {"bake": {"for": "5m", "holdback": "1%"}}
 GROUP = {"v1": 1, "v2": 99}
 """The weights of the last stage and of the bake."""
 WORSE = {"name": "worse", "query": 'worse{deployment="$deployment"}[$window]', "vsOld": "> 1.5x", "window": "1m"}
-COMPARED = {**HELD_BACK, "guards": [*PLAN["guards"], WORSE]}
+COMPARED = {**SELDOM, **HELD_BACK, "guards": [*PLAN["guards"], WORSE]}
 OF_A_SIDE = {**PLAN["guards"][0], "query": 'errors{deployment="$deployment"}[$window]'}
 BOTH = {"guards": [OF_A_SIDE, WORSE]}
 ALIKE: dict[str, float | Why] = {"worse": 0.01, "worse/old": 0.01, "errors/old": 0.0, "odd": 0.0}

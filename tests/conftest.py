@@ -27,9 +27,10 @@ structlog.configure(
     processors=[
         *structlog.get_config()["processors"][:-1],
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-    ]
+    ],
+    logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
 )
-"""With all local variables, a traceback took seconds."""
+"""With all local variables, a traceback took seconds. What a command prints is on the other stream alone."""
 
 NO_BED = pytest.StashKey[str]()
 """Why a worker can have no bed; who runs tests alone says so and ends."""

@@ -422,6 +422,7 @@ class World:
     unread: frozenset[str] = frozenset()
     """What the operator cannot read, such as `deployments/v2`."""
     unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
     route_notes: Mapping[RouteId, str] = field(default_factory=dict)
     """The routes of which it does not know what they are now, and why."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
@@ -651,8 +652,9 @@ class World:
             routes={(view := self.route_view(name)).id: view for name in self.routes},
             old=None if "deployments/v1" in self.unread else workload(self.old),
             new=None if "deployments/v2" in self.unread else workload(self.new),
-            unread=self.unread | {str(route) for route in self.unread_routes},
+            unread=self.unread | self.unseen.keys() | {str(route) for route in self.unread_routes},
             unread_routes=self.unread_routes,
+            unseen=self.unseen,
             route_notes=self.route_notes,
             routers=self.routers,
             own_kinds=self.own_kinds,

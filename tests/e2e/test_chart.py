@@ -738,6 +738,52 @@ def test_the_account_may_read_and_change_its_own_lease_and_no_other(installed: B
             account(method, path, {}, MERGE_PATCH)
 
 
+def test_a_run_whose_objects_may_not_be_seen_any_more_waits_and_says_for_which_right(installed: Bed) -> None:
+    """A right to watch is asked for again when the API server ends the stream, after 20 s at most."""
+    shop = Shop(installed, "chart-blind").open()
+    installed.load(shop.host, rate=50)
+    with as_its_pod(installed):
+        shop.start(stages=[{"weight": "50%", "soak": "25s", "deadline": "5m"}, {"weight": "100%", "soak": "1s"}])
+        shop.until("Judging/w50")
+        with without_rights(installed, "deployments", "pods") as give_back:
+            unseen = "deployments/checkout-v2 may change unseen: the operator may not list and watch deployments.apps"
+            until(lambda: unseen in shop.status()["message"], 60, "the right that is missing")
+            assert (stalled(shop), shop.phase()) == ("Forbidden", "Judging")
+            give_back("deployments")
+            until(lambda: "unseen" not in shop.status()["message"], 60, "its end")
+            until(lambda: "may not list pods" in shop.status()["message"], 60, "the other right")
+            assert (stalled(shop), shop.phase()) == ("Forbidden", "Judging")
+        shop.until("Succeeded", timeout=60)
+        assert stalled(shop) == ""
+
+
+def stalled(shop: Shop) -> str:
+    """For which reason a plan is Stalled; empty where it is not."""
+    return next((each["reason"] for each in shop.status()["conditions"] if each["type"] == "Stalled"), "")
+
+
+@contextmanager
+def without_rights(bed: Bed, *resources: str) -> Iterator[Callable[[str], None]]:
+    """Take the operator's rights on resources; yields what gives those on one back. Afterwards it has all of them."""
+    path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{NAME}"
+    rules, taken = bed.get(path)["rules"], {*resources}
+
+    def give() -> None:
+        left = [{**rule, "resources": [*({*rule["resources"]} - taken)]} for rule in rules if "resources" in rule]
+        urls = [rule for rule in rules if "resources" not in rule]
+        bed.api("PATCH", path, {"rules": [*(rule for rule in left if rule["resources"]), *urls]}, MERGE_PATCH)
+
+    def give_back(resource: str) -> None:
+        taken.discard(resource)
+        give()
+
+    give()
+    try:
+        yield give_back
+    finally:
+        bed.api("PATCH", path, {"rules": rules}, MERGE_PATCH)
+
+
 def test_one_of_two_replicas_leads_and_the_other_takes_over(installed: Bed) -> None:
     pod = installed.get(DEPLOYMENT)["spec"]["template"]["metadata"]["annotations"]
     with as_its_pod(installed, "one") as first:

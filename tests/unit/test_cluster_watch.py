@@ -154,6 +154,10 @@ class Engine:
         self.told: list[tuple[Any, ...]] = []
         self.listings: list[Listing] = []
         self.have: dict[Ident, Raw] = {}
+        self.may: list[tuple[str, str | None, bool]] = []
+
+    def allowed(self, kind: Kind, namespace: str | None, allowed: bool) -> None:
+        self.may.append((kind.plural, namespace, allowed))
 
     def apply(self, resource: str, event: str | None, raw: Raw) -> None:
         kind = plural_of(resource)
@@ -201,7 +205,7 @@ async def watching(
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     write_kubeconfig(folder, "good", runner.addresses[0][1])
     engine = Engine()
-    watched = Watch(kinds, apply=engine.apply, listed=engine.listed, namespaces=namespaces)
+    watched = Watch(kinds, apply=engine.apply, listed=engine.listed, allowed=engine.allowed, namespaces=namespaces)
     watched.start()
     try:
         yield watched, engine
@@ -486,13 +490,16 @@ def test_a_kind_that_is_forbidden_is_said_and_heals(tmp_path: Path) -> None:
 def test_a_kind_that_becomes_forbidden_is_said_too_though_it_was_listed(tmp_path: Path) -> None:
     async def run() -> None:
         cluster = Cluster()
-        async with watching(cluster, tmp_path, [PLANS, DEPLOYMENTS]) as (watched, _):
+        async with watching(cluster, tmp_path, [PLANS, DEPLOYMENTS]) as (watched, engine):
             await until(lambda: watched.synced() and bool(cluster.streams))
+            assert engine.may == []
             cluster.forbidden = {("deployments", "*")}
             cluster.send("deployments", "shop", None)
             await until(lambda: watched.missing() == ["deployments (forbidden: list and watch are not granted)"])
+            await until(lambda: engine.may == [("deployments", None, False)])
             cluster.forbidden = set()
             await until(lambda: watched.missing() == [])
+            await until(lambda: engine.may == [("deployments", None, False), ("deployments", None, True)])
 
     asyncio.run(run())
 
@@ -508,6 +515,7 @@ def test_some_namespaces_only(tmp_path: Path) -> None:
         async with watching(cluster, tmp_path, [PLANS, CLUSTER_SOURCES], ["a", "b", "a"]) as (watched, engine):
             await until(lambda: engine.names(PLANS) == {"in-a"})
             await until(lambda: watched.missing() == ["rolloutplans in b (forbidden: list and watch are not granted)"])
+            assert engine.may == [("rolloutplans", "b", False)]
             cluster.forbidden -= {("rolloutplans", "b")}
             await until(watched.synced)
             assert engine.names(PLANS) == {"in-a", "in-b"}

@@ -1,4 +1,7 @@
-"""Routes of which nobody knows what they are now: they count neither as gone nor as put back."""
+"""Routes of which nobody knows what they are now: they count neither as gone nor as put back.
+
+And objects that are known, and of which nobody would see a change.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import pytest
 
 from rolloutplan.api.status import Phase
 from rolloutplan.engine.model.effects import Failure
-from tests.situations import OLD_WEIGHTS, fresh, job, judging, m, s
+from rolloutplan.engine.model.rights import MissingRight
+from tests.situations import OLD_WEIGHTS, Situation, baking, fresh, job, judging, m, s
 from tests.world import SHOP, World
 
 P = Phase
@@ -117,3 +121,39 @@ def test_a_deletion_tries_to_restore_weights_that_are_not_known_and_does_not_han
     assert (world.phase, world.finalizer) == (P.ROLLING_BACK, True)
     world.advance(m(2))
     assert not world.finalizer
+
+
+# ---- what may change unseen ------------------------------------------------------------------------------------------
+
+BLIND: Final = {"deployments/v2": MissingRight("the operator may not list and watch deployments.apps: give it")}
+
+
+def stalled_for(world: World) -> str:
+    found = world.status.condition("Stalled")
+    return found.reason if found is not None else ""
+
+
+@pytest.mark.parametrize("situation", [judging(), baking], ids=["a stage", "the bake"])
+def test_a_run_goes_no_further_while_nobody_would_see_its_deployment_change(situation: Situation) -> None:
+    world = situation()
+    phase, stage = world.phase, world.status.stage and world.status.stage.name
+    world.unseen = BLIND
+    world.advance(m(12))
+    assert (world.phase, world.status.stage and world.status.stage.name) == (phase, stage)
+    assert f"deployments/v2 may change unseen: {BLIND['deployments/v2']}" in world.status.message
+    assert (stalled_for(world), world.told().count("RollbackStarted")) == ("Forbidden", 0)
+    world.unseen = {}
+    world.advance(s(10))
+    assert "unseen" not in world.status.message and stalled_for(world) == ""
+    world.until(P.SUCCEEDED)
+
+
+@pytest.mark.parametrize("situation", [judging(), baking], ids=["a stage", "the bake"])
+def test_what_is_known_is_enough_to_go_back(situation: Situation) -> None:
+    world = situation()
+    world.unseen = BLIND
+    world.advance(s(30))
+    world.says["errors"] = 0.2
+    world.until(P.ROLLED_BACK, limit=m(2))
+    world.settle()
+    assert (world.weights()[0], "unseen" in world.status.message) == (OLD_WEIGHTS, False)

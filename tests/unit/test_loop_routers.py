@@ -8,9 +8,12 @@ import pytest
 
 from rolloutplan.api.reasons import StatusReason
 from rolloutplan.api.route import RouteId
+from rolloutplan.cluster import paths
 from rolloutplan.cluster.paths import Kind
+from rolloutplan.engine.model.rights import MissingRight
 from rolloutplan.engine.model.snapshot import Facts, RouteView
 from rolloutplan.loop.facts import PlanFacts
+from rolloutplan.loop.feed import Feed
 from rolloutplan.loop.routers import Trouble, forbidden, not_installed, silent
 from rolloutplan.loop.routes import place_of
 from rolloutplan.loop.store import PLANS, Store
@@ -46,6 +49,11 @@ class Watched:
     @property
     def wanted(self) -> set[str]:
         return set(self.store.routes_wanted())
+
+
+def fed(watched: Watched, woken: list[str]) -> Feed:
+    """What feeds the store; of metrics, sources and the API server it needs nothing here."""
+    return Feed(watched.store, cast("Any", None), cast("Any", None), cast("Any", None), wake=woken.append)
 
 
 def test_a_resource_is_wanted_from_the_first_plan_to_the_last() -> None:
@@ -104,6 +112,47 @@ def test_a_resource_in_trouble_is_said_and_a_run_takes_none_of_its_routes_for_go
     assert watched.store.routes_listed(ROUTES) == {KEY}
     assert not watched.facts().routers
     assert not watched.facts().unread_routes, "a list without it shows that it is gone"
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "subject"),
+    [
+        (paths.DEPLOYMENTS, None, "deployments/checkout-v2"),
+        (paths.DEPLOYMENTS, "shop", "deployments/checkout-v2"),
+        (paths.CLUSTER_SOURCES, None, "clustermetricsources/default"),
+        (paths.PLANS, None, "rolloutplans/checkout"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("status", [{}, RUNNING], ids=["before a run", "in a run"])
+def test_a_run_may_not_trust_what_may_not_be_watched_any_more(
+    kind: Kind, where: str | None, subject: str, status: dict[str, object]
+) -> None:
+    watched, woken = Watched(), list[str]()
+    watched.store.apply(PLANS, "ADDED", plan(status=status))
+    watched.store.routes_listed(ROUTES)
+    feed = fed(watched, woken)
+    feed.watch_allowed(kind, where, False)
+    found = watched.facts()
+    assert woken == [KEY]
+    if not status:
+        assert not found.unread and not found.unseen, "its preconditions are read when it starts"
+        return
+    assert subject in found.unread
+    why = found.unseen[subject]
+    assert isinstance(why, MissingRight)
+    assert f"may not list and watch {kind.resource}" in why and "install the release again" in why
+    feed.watch_allowed(kind, where, True)
+    assert not watched.facts().unread and not watched.facts().unseen
+    assert woken == [KEY, KEY]
+
+
+def test_another_namespace_that_may_not_be_watched_is_nothing_to_a_run() -> None:
+    watched = Watched()
+    watched.store.apply(PLANS, "ADDED", plan(status=RUNNING))
+    watched.store.routes_listed(ROUTES)
+    fed(watched, []).watch_allowed(paths.DEPLOYMENTS, "other", False)
+    assert not watched.facts().unread
 
 
 def test_what_was_seen_of_a_route_stays_while_its_resource_is_not_served() -> None:

@@ -285,6 +285,7 @@ class PlanRun:
                 grants=facts.grants,
                 unread=facts.unread,
                 unread_routes=facts.unread_routes,
+                unseen=facts.unseen,
             )
 
     def snapshot(self, facts: Facts, now: datetime, status: Status | None = None) -> Snapshot:
@@ -327,6 +328,7 @@ class PlanRun:
             grants=facts.grants,
             unread=facts.unread,
             unread_routes=facts.unread_routes,
+            unseen=facts.unseen,
             route_notes=facts.route_notes,
             routers=facts.routers,
             own_kinds=facts.own_kinds,

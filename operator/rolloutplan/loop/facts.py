@@ -89,6 +89,7 @@ class PlanFacts:
             grants=self._store.grants,
             unread=self._unread(plan),
             unread_routes=self.unread_routes(plan),
+            unseen=self._unseen(plan),
             route_notes=self._route_notes(plan),
             routers=router_problems(plan, self._kinds, self._store.routers),
             own_kinds=self._kinds.own(route.kind for route in named_routes(plan)),
@@ -168,6 +169,15 @@ class PlanFacts:
             ident = self._kinds.ident(plan.view.namespace, route, kept_kinds(plan))
             missing |= {ident or (route.kind, plan.view.namespace, route.name)}
         return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in missing if name != ALL)
+
+    def _unseen(self, plan: Plan) -> dict[str, str]:
+        """What a run knows and may have changed unseen, as `RESOURCE/NAME`, and why."""
+        if plan.status.phase not in RUNNING:
+            return {}
+        namespace, began = plan.view.namespace, kept_kinds(plan)
+        unread = {self._kinds.ident(namespace, route, began) for route in self.unread_routes(plan)}
+        found = ((ident, self._needs.trouble(ident)) for ident in sorted(self._needs.missing(plan.view.key) - unread))
+        return {f"{kind.partition('.')[0]}/{name}": why for (kind, _, name), why in found if why and name != ALL}
 
     def unread_routes(self, plan: Plan) -> dict[RouteId, str]:
         """Return the routes of a plan of which nobody knows what they are now, and why: none of them counts as gone.

@@ -17,6 +17,7 @@ from rolloutplan.cluster import paths
 from rolloutplan.cluster.client import ApiError, Raw
 from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.limiter import Clients, Priority
+from rolloutplan.loop.missing_rights import right_to_watch
 from rolloutplan.loop.notifiers import KINDS as NOTIFIERS
 from rolloutplan.loop.routers import Trouble
 from rolloutplan.loop.store import CLUSTER_SOURCES, SOURCES, Store
@@ -115,6 +116,16 @@ class Feed:
         else:
             self.remove(kind, namespace, name)
         self._wake_affected(kind, self._store.needs.give_up(ident))
+
+    # ---- what may not be watched ---------------------------------------------------------------------------------
+
+    def watch_allowed(self, kind: paths.Kind, namespace: str | None, allowed: bool) -> None:
+        """Note whether a kind may be watched, in a namespace or everywhere; look at every plan."""
+        if allowed:
+            self._store.needs.unwatched.pop((kind.resource, namespace), None)
+        else:
+            self._store.needs.unwatched[kind.resource, namespace] = right_to_watch(kind, namespace)
+        self.wake_all()
 
     # ---- routes and endpoints, which are followed for the plans that name them -----------------------------------
 

@@ -63,6 +63,14 @@ def missing_right(error: ApiError) -> MissingRight | None:
     return MissingRight(f"the operator may not {right.verb} {right.resource}{name}{right.where}: {_given_by(right)}")
 
 
+def right_to_watch(kind: paths.Kind, namespace: str | None) -> MissingRight:
+    """The right to list and watch a kind, in a namespace or everywhere."""
+    rule = f'apiGroups: ["{kind.group}"], resources: [{kind.plural}], verbs: [list, watch]'
+    where = f" in namespace {namespace}" if namespace else ""
+    right = _Right("list", kind.resource, kind.group, rule, where)
+    return MissingRight(f"the operator may not list and watch {kind.resource}{where}: {_given_by(right)}")
+
+
 def why(error: ApiError) -> str:
     """The right that is missing, or what else the API server said."""
     return missing_right(error) or str(error)

@@ -14,6 +14,7 @@ from typing import Final
 from rolloutplan.api.status import RUNNING
 from rolloutplan.api.text_format import DNS_LABEL
 from rolloutplan.cluster import paths
+from rolloutplan.engine.model.rights import MissingRight
 from rolloutplan.engine.model.snapshot import WorkloadView
 from rolloutplan.loop.endpoints import Service
 from rolloutplan.loop.index import Uses
@@ -25,6 +26,7 @@ from rolloutplan.loop.versions import Id, Listing, Versions
 from rolloutplan.traffic.mentions import words_of
 
 _DEPLOYMENTS: Final = paths.DEPLOYMENTS.resource
+_PLANS: Final = paths.PLANS.resource
 _ENDPOINTS: Final = paths.ENDPOINT_SLICES.resource
 """Of all slices of a Service together; the name is that of the Service."""
 
@@ -50,6 +52,8 @@ class Needs:
     uses: Uses = field(default_factory=Uses)
     _awaited: Uses = field(default_factory=Uses)
     """The objects that are being read again, for each plan that needs them."""
+    unwatched: dict[tuple[str, str | None], MissingRight] = field(default_factory=dict)
+    """The resources that may not be watched any more, in a namespace or everywhere."""
     _too_large: set[Id] = field(default_factory=set)
     """The objects that are too large to read, and of which nothing is known."""
 
@@ -156,7 +160,15 @@ class Needs:
 
     def missing(self, key: str) -> frozenset[Id]:
         """Return what a run needs and has not been read, or cannot be watched now."""
-        return self._awaited_by(key) | {each for each in self.uses.of(key) if self.routers.in_trouble(each[0])}
+        plan = self.plans.get(key)
+        used = self.uses.of(key) | ({(_PLANS, plan.view.namespace, plan.view.name)} if plan is not None else set())
+        return self._awaited_by(key) | {each for each in used if self.trouble(each)}
+
+    def trouble(self, ident: Id) -> str:
+        """Return why an object may change unseen; empty where it is watched."""
+        kind, namespace, _ = ident
+        forbidden = self.unwatched.get((kind, namespace)) or self.unwatched.get((kind, None))
+        return forbidden or self.routers.trouble(kind)
 
     def _awaited_by(self, key: str) -> frozenset[Id]:
         """What a plan needs and is being read, and in a run also what is too large for that."""

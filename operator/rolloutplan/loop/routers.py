@@ -79,12 +79,8 @@ class Routers:
         """Whether nothing has been found out of a resource yet."""
         return resource not in self._listed and resource not in self._troubles
 
-    def in_trouble(self, resource: str) -> bool:
-        """Whether the objects of a resource cannot be watched: they are not known, or not any more."""
-        return resource in self._troubles
-
     def trouble(self, resource: str) -> str:
-        """Return why they cannot; empty where they can."""
+        """Return why the objects of a resource cannot be watched; empty where they can."""
         trouble = self._troubles.get(resource)
         return trouble.words if trouble is not None else ""
 

@@ -45,6 +45,8 @@ from rolloutplan.loop.waiting import pauses
 ApplyObject = Callable[[str, str | None, Raw], None]
 """Takes a resource, the event (ADDED, MODIFIED, DELETED, or None for a member of a list) and the object."""
 ListComplete = Callable[[Listing], None]
+Allowed = Callable[[Kind, str | None, bool], None]
+"""Takes a kind, a namespace (None: everywhere), and whether the kind may be watched there."""
 
 CREDENTIALS_FOR: Final = timedelta(minutes=10)
 """After this time a stream is opened with newly read credentials, because tokens of service accounts rotate."""
@@ -118,14 +120,22 @@ class Watch:
     in it is gone. It is called once for each namespace in `namespaces` (once with None where there are none, and for
     kinds without a namespace), and again whenever a stream had to start over. A kind that is not installed is listed as
     empty. A cluster-wide kind that is forbidden to an operator of some namespaces is treated as not installed;
-    Namespaces, RouteKinds and notifiers are, for every operator.
+    Namespaces, RouteKinds and notifiers are, for every operator. `allowed` is called when any other kind is forbidden,
+    and when it is allowed again.
     """
 
     def __init__(
-        self, kinds: Sequence[Kind], *, apply: ApplyObject, listed: ListComplete, namespaces: Sequence[str] = ()
+        self,
+        kinds: Sequence[Kind],
+        *,
+        apply: ApplyObject,
+        listed: ListComplete,
+        allowed: Allowed = lambda *_: None,
+        namespaces: Sequence[str] = (),
     ) -> None:
         self._apply = apply
         self._listed = listed
+        self._allowed = allowed
         self._namespaces = tuple(dict.fromkeys(namespaces))
         self._targets = [
             WatchTarget(kind, namespace)
@@ -249,7 +259,8 @@ class Watch:
                 log.warning("a kind cannot be watched", place=str(target), why=now.value)
             if now is Availability.ABSENT or (now is Availability.FORBIDDEN and self._is_optional(target)):
                 self._deliver_complete(Listing(target.kind.resource, target.namespace, frozenset()), target)
-        self._availability = availability
+        for target, now in availability.items():
+            self._note(target, now)
 
     async def _probe_until_answered(
         self, session: aiohttp.ClientSession, host: str, target: WatchTarget, turns: asyncio.Semaphore
@@ -317,7 +328,13 @@ class Watch:
         found = Availability.SERVED if status == HTTPStatus.OK else Availability.FORBIDDEN
         if found is Availability.FORBIDDEN and found is not self._availability.get(target):
             log.warning("a kind cannot be watched", place=str(target), why=found.value)
+        self._note(target, found)
+
+    def _note(self, target: WatchTarget, found: Availability) -> None:
+        was_forbidden = self._is_forbidden(target)
         self._availability[target] = found
+        if (forbidden := self._is_forbidden(target)) is not was_forbidden:
+            self._call_in_main_loop(self._allowed, target.kind, target.namespace, not forbidden)
 
     def _is_forbidden(self, target: WatchTarget) -> bool:
         return self._availability.get(target) is Availability.FORBIDDEN and not self._is_optional(target)

@@ -26,7 +26,9 @@ class Watches:
     """The watches of one operator, everywhere or in `namespaces`."""
 
     def __init__(self, streams: Api, store: Store, feed: Feed, *, namespaces: Sequence[str]) -> None:
-        self.kinds = Watch(WATCHED, apply=feed.apply, listed=self._listed, namespaces=namespaces)
+        self.kinds = Watch(
+            WATCHED, apply=feed.apply, listed=self._listed, allowed=feed.watch_allowed, namespaces=namespaces
+        )
         self.endpoints = EndpointWatch(streams, store.needs, feed, namespaces=namespaces)
         self.routes = RouteWatch(streams, store, feed, namespaces=namespaces)
         self.synced: Callable[[], None] = lambda: None

@@ -593,6 +593,8 @@ class Facts:
     unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
     """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
     """
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """What may have changed since it was read, as `RESOURCE/NAME`, and why nobody would know. `unread` has it too."""
     route_notes: Mapping[RouteId, str] = field(default_factory=dict)
     """Why the weights of a route do not move its traffic (traffic/owned.py)."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)
@@ -659,6 +661,8 @@ class Snapshot:
     unread_routes: Mapping[RouteId, str] = field(default_factory=dict)
     """The routes of which nobody knows what they are now, and why. They are not gone; `routes` has what was last read.
     """
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """What may have changed since it was read, as `RESOURCE/NAME`, and why nobody would know. `unread` has it too."""
     route_notes: Mapping[RouteId, str] = field(default_factory=dict)
     """Why the weights of a route do not move its traffic (traffic/owned.py)."""
     routers: Mapping[str, RouterProblem] = field(default_factory=dict)

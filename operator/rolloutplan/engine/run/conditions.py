@@ -63,6 +63,7 @@ _AFTER_WEIGHTS = frozenset({*TRAFFIC_SHIFTED_PHASES, Phase.CONTRACTING, Phase.SU
 LONGEST_FAULT = 512
 """Characters of an exception that are shown: it may quote what it could not read."""
 _MISSING = "; pods are missing: "
+_UNSEEN = "; nothing goes forward while "
 _UNREAD = "; nothing goes forward, and no rollback ends, while "
 _LONGEST_UNREAD = 400
 """Characters: two routes with their reasons, in addition to the message."""
@@ -94,18 +95,22 @@ def is_stalled(status: Status) -> bool:
 
 
 def without_shortage(message: str) -> str:
-    """The message of a status without the pods that are missing, and without the routes that are not known."""
-    return message.partition(_UNREAD)[0].partition(_MISSING)[0]
+    """The message of a status without the pods that are missing, and without what is not known as it is now."""
+    return message.partition(_UNREAD)[0].partition(_UNSEEN)[0].partition(_MISSING)[0]
 
 
 def with_shortage(snapshot: Snapshot, status: Status) -> Status:
     """The status whose message says during a stage and in the bake which pods of the new side are missing, and why.
 
-    The run may not feel that before its next increase. In a run it also says which of its routes are not known.
+    The run may not feel that before its next increase. In a run it also says what nobody would see a change of, and
+    which of its routes are not known.
     """
     judged, message = status.phase in (Phase.JUDGING, Phase.BAKING), without_shortage(status.message)
     if judged and snapshot.new is not None and (words := missing_pods(snapshot.new, snapshot.now)):
         message = f"{message}{_MISSING}{words}"
+    unseen = snapshot.unseen if status.phase in RUNNING else {}
+    if words := "; ".join(f"{what} may change unseen: {why}" for what, why in unseen.items()):
+        message = f"{message}{_UNSEEN}{words[:_LONGEST_UNREAD]}"
     if words := unread_words(snapshot, _awaited_routes(snapshot, status)):
         message = f"{message}{_UNREAD}{words[:_LONGEST_UNREAD]}"
     return change(status, message=message) if message != status.message else status
@@ -197,9 +202,8 @@ def _right_awaited(snapshot: Snapshot, status: Status) -> str:
     """The right for want of which a run does not know what it must know; empty where none is missing."""
     if status.phase not in RUNNING:
         return ""
-    kinds = {route.kind for route in _awaited_routes(snapshot, status)}
-    problems = (problem for kind, problem in snapshot.routers.items() if kind in kinds)
-    words = [problem.words for problem in problems if problem.reason == FORBIDDEN]
+    words = [problem.words for problem in snapshot.routers.values() if problem.reason == FORBIDDEN]
+    words += [why for why in snapshot.unseen.values() if isinstance(why, MissingRight)]
     if status.held_for == HoldReason.ENDPOINTS_UNKNOWN:
         words += [side.problem for side in receivers(snapshot) if isinstance(side.problem, MissingRight)]
     if status.held_for == HoldReason.OLD_SIDE_IN_USE and snapshot.users is not None:

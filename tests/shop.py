@@ -412,6 +412,9 @@ class Shop:
         return sorted(ours, key=lambda e: int(e["metadata"]["name"].rpartition(".")[2]))
 
     def reasons(self, name: str = "checkout") -> list[str]:
+        """The reasons of the Events about a plan, once each decision in its present status has one."""
+        last = self.status(name).get("seq", 0)
+        until(lambda: len(self.events(name)) >= last, 30, f"the Events of {self.namespace}/{name}")
         return [event["reason"] for event in self.events(name)]
 
     def records(self, name: str = "checkout") -> list[dict[str, Any]]:

@@ -30,12 +30,6 @@ def example(file: str, shop: Shop, deadline: str = "60s") -> Json:
     return plan
 
 
-def told(shop: Shop, name: str) -> list[str]:
-    """The reasons of all Events, once the plan is at its end."""
-    until(lambda: len(shop.events(name)) >= shop.status(name)["seq"], 30, "the last Event")
-    return shop.reasons(name)
-
-
 # ---- a schema, expanded and contracted -------------------------------------------------------------------------------
 
 
@@ -57,7 +51,7 @@ def test_a_schema_is_expanded_before_and_contracted_after_the_traffic(shop: Shop
     shop.say("approve a1", CHECKOUT)
     shop.until("Succeeded", name=CHECKOUT)
     assert shop.size("checkout-v1") == 0
-    reasons = told(shop, CHECKOUT)
+    reasons = shop.reasons(CHECKOUT)
     assert reasons[:6] == ["Started", "AssumptionTrue", "AssumptionTrue", "Expanded", "Expanded", "NewSideReady"]
     assert reasons[-5:] == ["Held", "Resumed", "Contracted", "Contracted", "Succeeded"]
 
@@ -70,7 +64,7 @@ def test_a_schema_that_cannot_be_expanded_keeps_all_traffic_where_it_is(shop: Sh
     assert status["reason"] == "ExpandFailed"
     assert "add-addresses" in status["message"]
     assert "relation orders is locked" in status["message"]
-    assert (shop.traffic(), "StageStarted" in told(shop, CHECKOUT)) == (OLD, False)
+    assert (shop.traffic(), "StageStarted" in shop.reasons(CHECKOUT)) == (OLD, False)
 
 
 # ---- a service with few requests -------------------------------------------------------------------------------------
@@ -81,7 +75,7 @@ def test_few_requests_prove_a_good_version_in_a_time_that_is_extended(shop: Shop
     shop.bed.load(shop.host, rate=6)
     shop.bed.apply(example("low-traffic.yaml", shop, deadline="15s"))
     shop.until("Succeeded", name=CHECKOUT, timeout=150)
-    reasons = told(shop, CHECKOUT)
+    reasons = shop.reasons(CHECKOUT)
     assert reasons[:3] == ["Started", "AssumptionTrue", "NewSideReady"]
     assert "DeadlineExtended" in reasons
     assert "Held" not in reasons
@@ -162,7 +156,7 @@ def test_a_worker_does_its_work_before_it_gets_any_and_the_old_one_ends_what_it_
     status = shop.until("Succeeded", name=MAILER, timeout=60)
     assert any("500 mails, each once" in decision["note"] for decision in status["decisions"])
     assert (shop.traffic(), shop.size("mailer-v1")) == ({"mailer-v1": 0, "mailer-v2": 100}, 0)
-    assert told(shop, MAILER)[-4:] == ["ContractStarted", "Contracted", "Contracted", "Succeeded"]
+    assert shop.reasons(MAILER)[-4:] == ["ContractStarted", "Contracted", "Contracted", "Succeeded"]
 
 
 def test_a_worker_that_cannot_do_its_work_gets_none(shop: Shop) -> None:

@@ -18,7 +18,7 @@ def begun(shop: Shop, bake: str) -> Any:
     load = shop.bed.load(shop.host, rate=80)
     shop.start(**SPEC, bake={"for": bake, "holdback": "10%"})
     status = shop.until("Baking", timeout=40)
-    assert (status["stage"]["weight"], shop.traffic()) == ("90%", AT_90)
+    assert (status["stage"]["weight"], shop.traffic()) == ("90%", AT_90), "the bake is long enough to be seen"
     assert "10% stays on checkout-v1 as the control group" in status["message"]
     return load
 
@@ -34,7 +34,7 @@ def test_a_fault_that_begins_in_the_bake_is_taken_back(shop: Shop) -> None:
 
 
 def test_a_good_one_ends_at_full_weight(shop: Shop) -> None:
-    load = begun(shop, "4s")
+    load = begun(shop, "8s")
     shop.until("Succeeded", timeout=40)
     assert shop.traffic() == {"checkout-v1": 0, "checkout-v2": 100}
     assert shop.reasons()[-4:] == ["Baked", "StageStarted", "WeightShifted", "Succeeded"]

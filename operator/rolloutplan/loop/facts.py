@@ -5,7 +5,7 @@ loop/reconcile.py asks for them. Where not all can be put together, `core` has w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -36,6 +36,7 @@ from rolloutplan.loop.plan_routes import (
 from rolloutplan.loop.routes import ALL, NONE_KEPT
 from rolloutplan.loop.store import BEFORE_WEIGHTS, TAKING_AWAY, Store
 from rolloutplan.loop.stored_plan import Plan, called_in, flag_of, services_of, sides_of
+from rolloutplan.loop.versions import Id
 from rolloutplan.traffic import ROUTE_KINDS, read_undo
 from rolloutplan.traffic.replicas import with_pods
 
@@ -75,6 +76,9 @@ class PlanFacts:
         if plan is None:
             return None
         view, spec = plan.view, plan.view.written
+        unread_routes = self.unread_routes(plan)
+        missing = self._needs.missing(key) if plan.status.phase in RUNNING else frozenset[Id]()
+        unread = {self._ident(plan, route) for route in unread_routes} if plan.status.phase in RUNNING else set[Id]()
         return Facts(
             plan=view,
             status=plan.status,
@@ -87,9 +91,9 @@ class PlanFacts:
             epoch=epoch,
             claim_at=claim_at(view.uid),
             grants=self._store.grants,
-            unread=self._unread(plan),
-            unread_routes=self.unread_routes(plan),
-            unseen=self._unseen(plan),
+            unread=frozenset(_named(ident) for ident in missing | unread if ident[2] != ALL),
+            unread_routes=unread_routes,
+            unseen=self._unseen(missing - unread),
             route_notes=self._route_notes(plan),
             routers=router_problems(plan, self._kinds, self._store.routers),
             own_kinds=self._kinds.own(route.kind for route in named_routes(plan)),
@@ -160,24 +164,15 @@ class PlanFacts:
         notes = ((route, self._store.owned_notes.get((plan.view.namespace, route), "")) for route in named_routes(plan))
         return {route: note for route, note in notes if note}
 
-    def _unread(self, plan: Plan) -> frozenset[str]:
-        """What a run needs and has not been read, as `RESOURCE/NAME`."""
-        if plan.status.phase not in RUNNING:
-            return frozenset()
-        missing = self._needs.missing(plan.view.key)
-        for route in self.unread_routes(plan):
-            ident = self._kinds.ident(plan.view.namespace, route, kept_kinds(plan))
-            missing |= {ident or (route.kind, plan.view.namespace, route.name)}
-        return frozenset(f"{kind.partition('.')[0]}/{name}" for kind, _, name in missing if name != ALL)
+    def _ident(self, plan: Plan, route: RouteId) -> Id:
+        """The object of a route; by its kind where the object of that is not known."""
+        namespace = plan.view.namespace
+        return self._kinds.ident(namespace, route, kept_kinds(plan)) or (route.kind, namespace, route.name)
 
-    def _unseen(self, plan: Plan) -> dict[str, str]:
-        """What a run knows and may have changed unseen, as `RESOURCE/NAME`, and why."""
-        if plan.status.phase not in RUNNING:
-            return {}
-        namespace, began = plan.view.namespace, kept_kinds(plan)
-        unread = {self._kinds.ident(namespace, route, began) for route in self.unread_routes(plan)}
-        found = ((ident, self._needs.trouble(ident)) for ident in sorted(self._needs.missing(plan.view.key) - unread))
-        return {f"{kind.partition('.')[0]}/{name}": why for (kind, _, name), why in found if why and name != ALL}
+    def _unseen(self, idents: Iterable[Id]) -> dict[str, str]:
+        """Which of these objects, all known, may have changed unseen, and why."""
+        found = ((ident, self._needs.trouble(ident)) for ident in sorted(idents) if ident[2] != ALL)
+        return {_named(ident): why for ident, why in found if why}
 
     def unread_routes(self, plan: Plan) -> dict[RouteId, str]:
         """Return the routes of a plan of which nobody knows what they are now, and why: none of them counts as gone.
@@ -242,3 +237,8 @@ class PlanFacts:
         if sides is None:
             return found
         return tuple(weights_as_plan_sees(route, called_in(plan, route.id, sides), sides) for route in found)
+
+
+def _named(ident: Id) -> str:
+    """An object as `RESOURCE/NAME`."""
+    return f"{ident[0].partition('.')[0]}/{ident[2]}"

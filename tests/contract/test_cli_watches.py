@@ -114,12 +114,15 @@ def test_records_are_listed_and_one_is_shown(bed: Bed, capsys: pytest.CaptureFix
         status = {"outcome": "Succeeded", "reason": "Finished", "message": "it went well"}
         made = {"apiVersion": "rolloutplan.dev/v1alpha1", "kind": "RolloutRecord", "metadata": meta, "spec": spec}
         bed.apply({**made, "status": status})
-    assert main(["record", "-A"]) == 0
+    assert main(["record", "-n", NAMESPACE]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["PLAN", "RUN", "OUTCOME", "REASON", "STARTED"],
-        [f"{NAMESPACE}/checkout-v2", "2", "Succeeded", "Finished", "2026-03-02", "09:00:00Z"],
-        [f"{NAMESPACE}/checkout-v2", "1", "Succeeded", "Finished", "2026-03-01", "09:00:00Z"],
+        ["checkout-v2", "2", "Succeeded", "Finished", "2026-03-02", "09:00:00Z"],
+        ["checkout-v2", "1", "Succeeded", "Finished", "2026-03-01", "09:00:00Z"],
     ]
+    assert main(["record", "-A"]) == 0
+    runs = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if line.startswith(f"{NAMESPACE}/")]
+    assert runs == [[f"{NAMESPACE}/checkout-v2", "2"], [f"{NAMESPACE}/checkout-v2", "1"]]
     assert main(["record", "-n", NAMESPACE, "-o", "name"]) == 0
     assert capsys.readouterr().out.startswith("rolloutrecord.rolloutplan.dev/checkout-v2-0a1b2c3d-2\n")
     assert main(["record", "-n", NAMESPACE, "checkout-v2", "--run", "1"]) == 0

@@ -185,7 +185,7 @@ def test_a_page_is_made_in_a_thread_and_what_it_counts_of_the_loop_on_the_loop()
 
 
 def test_many_requests_at_a_time_build_one_page() -> None:
-    metrics, built = Metrics(), list[int]()
+    metrics, built = Metrics(page_for=1e6), list[int]()
     metrics.set_plan_counter(lambda: built.append(1) or {}, lambda: 0)  # type: ignore[func-returns-value]
 
     async def run() -> None:

@@ -29,8 +29,9 @@ IN_USE: Final = timedelta(minutes=10)
 """A source without a request for so long is not in use: the age of its newest sample would mislead."""
 MOST_SOURCES: Final = 200
 """Sources with series of their own, of at most 16 codes each; further ones share those of `other`."""
-PAGE_FOR: Final = 1.0
-"""Seconds for which a page of /metrics is shown again: nobody scrapes more often, and many requests build one."""
+PAGE_FOR: Final = 20.0
+"""A page of /metrics is shown again for so many times the processor time that it took: that is a twentieth of a core,
+however often somebody asks."""
 MOST_PLANS: Final = 1000
 """Plans whose owners are told, of all namespaces: they take 100 KB of a page."""
 MOST_GROUPS: Final = 200
@@ -46,7 +47,7 @@ class Metrics:
     """The operator's own metrics. `count_source_request` may be called from any thread, all else only from the loop.
 
     HTTP codes are 0 where there was no answer. `clock` returns the present instant, `ahead` the seconds by which this
-    machine's clock is ahead of the API server's. A page is shown again for `page_for` seconds.
+    machine's clock is ahead of the API server's. `page_for`: see PAGE_FOR.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Metrics:
         """The metrics of `collect`, as they were computed on the loop for the page that is built."""
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
         self._building = asyncio.Lock()
-        self._page, self._page_at, self._page_for = b"", float("-inf"), page_for
+        self._page, self._page_until, self._page_for = b"", float("-inf"), page_for
         self._sources: frozenset[str] | None = None
         """The sources that exist; None: all count as existing."""
         self._named: set[str] = set()
@@ -254,12 +255,19 @@ class Metrics:
         What reads the loop's data is computed on the loop; the text is made in a thread, which does not hold it up.
         """
         async with self._building:
-            if time.monotonic() >= self._page_at + self._page_for:
+            if time.monotonic() >= self._page_until:
+                began = time.thread_time()
                 self._computed = self._compute()
+                took = time.thread_time() - began
                 loop = asyncio.get_running_loop()
-                self._page = await loop.run_in_executor(self._builder, generate_latest, self._registry)
-                self._page_at = time.monotonic()
+                self._page, rendered = await loop.run_in_executor(self._builder, self._render)
+                self._page_until = time.monotonic() + self._page_for * (took + rendered)
             return self._page, CONTENT_TYPE_PLAIN_0_0_4
+
+    def _render(self) -> tuple[bytes, float]:
+        """The page, and the processor time in seconds that its text took."""
+        began = time.thread_time()
+        return generate_latest(self._registry), time.thread_time() - began
 
     def close(self) -> None:
         """End the thread that makes the pages."""

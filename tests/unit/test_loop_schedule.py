@@ -1,14 +1,16 @@
 """The heap of deadlines: each plan is looked at when it asked for, once, and no sooner."""
 
 import asyncio
-from datetime import timedelta
+import time
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.loop.schedule import LONGEST_SLEEP, Schedule
+from rolloutplan.loop.schedule import LONGEST_SLEEP, SLICE, Schedule
 from tests.world import START
 
 
@@ -17,7 +19,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.at, self.due = START, list[str]()
-        self.schedule = Schedule(self.due.append, lambda: self.at)
+        self.schedule = Schedule(lambda key, _: self.due.append(key), lambda: self.at)
 
     def asks(self, key: str, seconds: float) -> None:
         self.schedule.at(key, START + timedelta(seconds=seconds))
@@ -91,7 +93,7 @@ def test_what_is_forgotten_is_not_due_and_may_come_back() -> None:
 
 def test_what_asks_for_now_while_it_is_handed_out_is_due_again() -> None:
     clock = Clock()
-    clock.schedule = schedule = Schedule(lambda key: _once_more(schedule, clock.due, key), lambda: clock.at)
+    clock.schedule = schedule = Schedule(lambda key, _: _once_more(schedule, clock.due, key), lambda: clock.at)
     schedule.soon("a")
     clock.passes(0)
     assert clock.due == ["a", "a"]
@@ -115,7 +117,7 @@ def test_it_wakes_for_a_deadline_that_is_earlier_than_the_one_it_sleeps_for() ->
     async def story() -> None:
         clock = Clock()
         came = asyncio.Event()
-        schedule = Schedule(lambda _: came.set(), lambda: clock.at)
+        schedule = Schedule(lambda *_: came.set(), lambda: clock.at)
         schedule.at("later", START + timedelta(hours=1))
         turning = asyncio.create_task(schedule.run())
         await asyncio.sleep(0.01)
@@ -124,6 +126,31 @@ def test_it_wakes_for_a_deadline_that_is_earlier_than_the_one_it_sleeps_for() ->
             await came.wait()
         turning.cancel()
         await asyncio.gather(turning, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+def test_many_at_once_are_handed_out_in_slices_each_at_one_instant_with_all_else_in_between() -> None:
+    async def story() -> None:
+        seen, served = list[tuple[str, datetime]](), 0
+
+        def due(key: str, at: datetime) -> None:
+            time.sleep(SLICE / 4)
+            seen.append((key, at))
+
+        schedule = Schedule(due)
+        for number in range(20):
+            schedule.at(f"{number:02}", START)
+        turning = asyncio.create_task(schedule.run())
+        while len(seen) < 20:
+            served += 1
+            await asyncio.sleep(0)
+        turning.cancel()
+        await asyncio.gather(turning, return_exceptions=True)
+        slices = Counter(at for _, at in seen)
+        assert [key for key, _ in seen] == [f"{number:02}" for number in range(20)]
+        assert served >= len(slices) >= 4
+        assert max(slices.values()) > 1
 
     asyncio.run(story())
 
@@ -163,7 +190,7 @@ MOVES = st.lists(
 def test_whatever_is_asked_for_is_due_at_its_earliest_in_order_and_not_late(moves: list[Move]) -> None:
     """As a plain dict of deadlines would have it; and the heap is no larger than what it holds asks for."""
     clock, late = Clock(), list[float]()
-    clock.schedule = Schedule(clock.due.append, lambda: clock.at, late.append)
+    clock.schedule = Schedule(lambda key, _: clock.due.append(key), lambda: clock.at, late.append)
     deadlines: dict[str, int] = {}
     at = 0
     for move, key, number in moves:
@@ -205,7 +232,7 @@ def test_it_says_when_it_turned_last() -> None:
 def test_a_cancelled_schedule_ends_even_when_something_becomes_due() -> None:
     async def story() -> None:
         for _ in range(200):
-            schedule = Schedule(lambda key: None)
+            schedule = Schedule(lambda *_: None)
             turning = asyncio.create_task(schedule.run())
             await asyncio.sleep(0)
             schedule.soon("x")

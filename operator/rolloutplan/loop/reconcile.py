@@ -8,7 +8,7 @@ This module handles leadership, scheduling and tasks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -47,7 +47,7 @@ class Reconciler:
     def __init__(self, client: Clients, store: Store, sources: Sources, metrics: Metrics, sinks: Sinks) -> None:
         self.store, self.facts, self.sinks = store, PlanFacts(store, sinks.views), sinks
         self.schedule = Schedule(self._reconcile, late=metrics.observe_lag)
-        self.feed = Feed(store, sources, metrics, client, wake=self.schedule.soon)
+        self.feed = Feed(store, sources, metrics, client, wake=self._wake)
         self.led: Callable[[], None] = lambda: None
         """Called when this replica begins to lead."""
         self.plan_gone: Callable[[str, str], None] = lambda *_: None
@@ -99,14 +99,19 @@ class Reconciler:
 
     # ---- reconcile -----------------------------------------------------------------------------------------------
 
-    def _reconcile(self, key: str) -> None:
-        """Reconcile one plan. An error affects this plan only."""
+    def _wake(self, key: str) -> None:
+        """Reconcile a plan as soon as possible. A follower does nothing: it looks at all plans when it leads."""
+        if self._epoch is not None:
+            self.schedule.soon(key)
+
+    def _reconcile(self, key: str, at: datetime) -> None:
+        """Reconcile one plan as things are at an instant. An error affects this plan only."""
         if self._epoch is None or self.store.needs.awaits(key):
             return
         try:
             facts = self.facts.of(key, epoch=self._epoch, claim_at=self._offsets.claim_at)
         except Exception as error:  # noqa: BLE001 - reported, and the schedule of all other plans goes on
-            self._report_unreadable(key, self._epoch, error)
+            self._report_unreadable(key, self._epoch, error, at)
             return
         self._offsets.update(key, facts.status.phase if facts is not None else None)
         if facts is None:
@@ -115,9 +120,9 @@ class Reconciler:
             self.troubles.forget(key)
             self.schedule.forget(key)
             return
-        self._look(key, facts, lambda run: self._advance(key, run, facts))
+        self._look(key, facts, lambda run: self._advance(key, run, facts, at), at)
 
-    def _report_unreadable(self, key: str, epoch: int, error: Exception) -> None:
+    def _report_unreadable(self, key: str, epoch: int, error: Exception, at: datetime) -> None:
         """Report that the facts of a plan cannot be put together; what leads back is tried on those that can."""
         self.troubles.note_fault(key)
         log.error("the facts of a plan could not be read", plan=key, error=f"{type(error).__name__}: {error}")
@@ -127,20 +132,20 @@ class Reconciler:
             log.exception("not even what leads back could be read", plan=key)
             core = None
         if core is None:
-            self.schedule.at(key, now() + AFTER_AN_ERROR)
+            self.schedule.at(key, at + AFTER_AN_ERROR)
             return
-        self._look(key, core, lambda run: run.report_fault(core, error, now()))
+        self._look(key, core, lambda run: run.report_fault(core, error, at), at)
 
-    def _look(self, key: str, facts: Facts, advance: Callable[[PlanRun], Effects]) -> None:
+    def _look(self, key: str, facts: Facts, advance: Callable[[PlanRun], Effects], at: datetime) -> None:
         """Look at a plan once, and start what follows."""
         with structlog.contextvars.bound_contextvars(**context(facts)):
             try:
-                run = self.runs.of(key, facts)
+                run = self.runs.of(key, facts, at)
                 effects = advance(run)
             except Exception:
                 log.exception("an exception could not be reported in the status of its plan")
                 self.troubles.note_fault(key)
-                self.schedule.at(key, now() + AFTER_AN_ERROR)
+                self.schedule.at(key, at + AFTER_AN_ERROR)
                 return
             self._journal.log_decisions(effects.decided)
             self.troubles.note_right(key, run.right_to_record)
@@ -149,14 +154,14 @@ class Reconciler:
         self.schedule.at(key, effects.wake_at)
         self.schedule.at(key, effects.look_at)
 
-    def _advance(self, key: str, run: PlanRun, facts: Facts) -> Effects:
+    def _advance(self, key: str, run: PlanRun, facts: Facts, at: datetime) -> Effects:
         """Return the effects of a pass; after an exception, those that report it and that may lead back."""
         try:
-            effects = run.advance(facts, now())
+            effects = run.advance(facts, at)
         except Exception as error:
             if not self.troubles.note_fault(key):
                 log.exception("a plan could not be reconciled; other plans are not affected")
-            return run.report_fault(facts, error, now())
+            return run.report_fault(facts, error, at)
         self.troubles.note_fault(key, fails=run.fails)
         return effects
 

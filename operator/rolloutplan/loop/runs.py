@@ -27,11 +27,11 @@ class Runs:
         """Record since when this replica leads; None: it does not."""
         self._led_since = since
 
-    def of(self, key: str, facts: Facts) -> PlanRun:
-        """Return the run of a plan. One of the same name that is made anew begins with nothing."""
+    def of(self, key: str, facts: Facts, at: datetime) -> PlanRun:
+        """Return the run of a plan; one that is not known begins at `at`. One of the same name made anew is another."""
         run = self._runs.get(key)
         if run is None or run.uid != facts.plan.uid:
-            run = self._runs[key] = PlanRun(facts, now(), undo_command=partial(self._facts.undo_command, key))
+            run = self._runs[key] = PlanRun(facts, at, undo_command=partial(self._facts.undo_command, key))
         return run
 
     def forget(self, key: str) -> bool:

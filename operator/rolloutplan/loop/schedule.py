@@ -1,5 +1,8 @@
 """A heap of deadlines: which plan is reconciled when. Nothing else in the operator starts a reconcile.
 
+What is due is called in slices of time, and between two of them all else is served: what the first plans decide is sent
+before the last ones are looked at. All of a slice is at one instant, so that their questions go to a source together.
+
 Deadlines come from loop/reconcile.py, which is called back when a plan is due.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -17,16 +21,21 @@ LONGEST_SLEEP = 2.0
 """Seconds. Limits how late a jump of the wall clock is noticed, and how old `turned_at` gets."""
 PUT_BACK = timedelta(seconds=1)
 """A clock that is put back by more makes every key due: else its deadline would come as much later."""
+SLICE = 0.01
+"""Seconds: some ten plans. A few more in each would be asked for together, and all answers would wait for them."""
 _STALE_AT_MOST = 64
 """Entries with a replaced deadline that the heap may hold, beyond the number of deadlines, before they are cleared."""
 
 
 class Schedule:
-    """Calls `due` for each key at its earliest deadline. For one event loop; `due` must not block."""
+    """Calls `due` with each key at its earliest deadline, and with the instant. For one event loop.
+
+    `due` must not block.
+    """
 
     def __init__(
         self,
-        due: Callable[[str], None],
+        due: Callable[[str, datetime], None],
         clock: Callable[[], datetime] = now,
         late: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -69,21 +78,23 @@ class Schedule:
             self.turned_at = self._clock()
             self._changed.clear()
             wait = self._pop_due()
-            await happens(self._changed, wait)
+            await (happens(self._changed, wait) if wait else asyncio.sleep(0))
 
     def _pop_due(self) -> float:
-        """Call `due` for each key that is due; return the seconds until the next deadline."""
-        at = self._clock()
+        """Call `due` for the keys that are due, for one slice; return the seconds until the next deadline."""
+        at, ends = self._clock(), time.monotonic() + SLICE
         if at < self._latest - PUT_BACK:
             for key in [*self._earliest]:
                 self.at(key, at)
         self._latest = at
         while self._heap and self._heap[0][0] <= at:
+            if time.monotonic() >= ends:
+                return 0.0
             when, key = heapq.heappop(self._heap)
             if self._earliest.get(key) == when:
                 del self._earliest[key]
                 self._late((at - when).total_seconds())
-                self._due(key)
+                self._due(key, at)
         if not self._heap:
             return LONGEST_SLEEP
         return min(LONGEST_SLEEP, max(0.0005, (self._heap[0][0] - at).total_seconds()))

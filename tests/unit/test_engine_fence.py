@@ -152,6 +152,20 @@ def test_the_same_leader_takes_nothing_over() -> None:
     assert world.version <= marks + 2, "verdicts, and nothing else"
 
 
+def test_a_new_leader_takes_back_nothing_that_was_measured_before_it_could_ask() -> None:
+    world = judging()()
+    world.advance(s(60))
+    measured = world.status.predicates
+    assert any(each.at for each in measured)
+    world.down = "no answer within 5 s"
+    world.crash()
+    for _ in range(20):
+        world.advance(s(1))
+        assert world.status.predicates == measured
+    world.advance(s(40))
+    assert "no answer" in world.status.predicates[0].why, "then it tells what it has"
+
+
 def test_a_weight_that_was_refused_and_comes_late_is_no_second_write() -> None:
     """The same leader asks again, and the first request arrives after the second."""
     world = judging()()

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from rolloutplan.loop.stagger import Stagger
+from rolloutplan.loop.stagger import CLAIMED_A_SECOND, JUDGED_A_SECOND, Offsets, Stagger
+from tests.world import START
 
 KEYS = [f"shop/{UUID(int=number * 7919)}" for number in range(5000)]
 
@@ -40,3 +41,12 @@ def test_each_keeps_its_place_while_as_many_take_part() -> None:
     stagger.leave(KEYS[0])
     stagger.join(KEYS[200])
     assert stagger.offset(KEYS[3]) == before
+
+
+@pytest.mark.parametrize("many", [1, 50, 1000])
+def test_a_new_leader_claims_runs_when_it_has_judged_them_all_and_then_so_many_a_second(many: int) -> None:
+    offsets = Offsets()
+    offsets.lead(START, KEYS[:many])
+    claims = [(offsets.claim_at(key) - START).total_seconds() for key in KEYS[:many]]
+    judged = many / JUDGED_A_SECOND
+    assert judged <= min(claims) and max(claims) <= judged + many / CLAIMED_A_SECOND

@@ -172,7 +172,8 @@ def _wake_at(snapshot: Snapshot) -> datetime | None:
 def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
     """The status with what changed without a decision; None where nothing is to be written.
 
-    An outdated status is corrected at once. Changed verdicts are written at most every `PUBLISH_EVERY`.
+    An outdated status is corrected at once. Changed verdicts are written at most every `PUBLISH_EVERY`, and not before
+    that by a new leader, which has to ask first: all of its plans would lose what the former one measured.
     """
     status = _warmed(snapshot, clear_past_refusal(snapshot, nothing_to_do=not step.actions))
     status = sealed_late(snapshot, status)
@@ -193,8 +194,11 @@ def _updated_status(snapshot: Snapshot, step: ReconcileResult) -> Status | None:
         return _derived(snapshot, status)
     if status.phase not in TRAFFIC_SHIFTED_PHASES or not status.predicates:
         return None
-    now, last = predicate_statuses(snapshot, status), last_measured_at(status.predicates)
-    if verdicts_only(now) == verdicts_only(status.predicates) or (last and snapshot.now < last + PUBLISH_EVERY):
+    last = last_measured_at(status.predicates)
+    if last and snapshot.now < max(last, snapshot.taken_up_at or last) + PUBLISH_EVERY:
+        return None
+    now = predicate_statuses(snapshot, status)
+    if verdicts_only(now) == verdicts_only(status.predicates):
         return None
     return _derived(snapshot, change(status, predicates=now))
 

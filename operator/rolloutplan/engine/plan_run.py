@@ -146,7 +146,7 @@ class PlanRun:
         self._warnings = QueryWarnings(facts.status, now)
         self._future = Future()
         self._logged_seq = facts.status.seq
-        self._new = NewSide(facts.new.version if facts.new else "", now)
+        self._new = NewSide(facts.new.version if facts.new else "", now, facts.claim_at)
         self._routes_read_at: datetime | None = None
         self._latest = now
         self._source: tuple[str, ...] | None = None

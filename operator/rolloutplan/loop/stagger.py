@@ -15,6 +15,8 @@ from rolloutplan.engine.model.transitions import TRAFFIC_SHIFTED_PHASES
 
 CLAIMED_A_SECOND: Final = 100
 """Running plans that a new leader claims per second, where none of their writes is half done."""
+JUDGED_A_SECOND: Final = 400
+"""Running plans that a new leader looks at for the first time, and asks about, per second on one core."""
 COUNTED_A_SECOND: Final = 125
 """Plans per second that send count queries for the same instant. At this rate no evaluation was missed."""
 NOTED_A_SECOND: Final = 50
@@ -40,6 +42,9 @@ class Stagger:
 
     def clear(self) -> None:
         self._keys.clear()
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def offset(self, key: str) -> float:
         """Return the seconds to wait after the common instant."""
@@ -78,8 +83,9 @@ class Offsets:
             self._noting.leave(key)
 
     def claim_at(self, uid: str) -> datetime:
-        """Return when to claim a run."""
-        return self._led_since + timedelta(seconds=self._claims.offset(uid))
+        """Return when to claim a run: when all are judged again, each at its own offset."""
+        judged = len(self._claims) / JUDGED_A_SECOND
+        return self._led_since + timedelta(seconds=judged + self._claims.offset(uid))
 
     def count_delay(self, key: str) -> float:
         """Return seconds. All plans count at about the same instants, so each sends its queries at its own offset."""

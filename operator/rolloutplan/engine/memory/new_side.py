@@ -16,19 +16,19 @@ from rolloutplan.engine.analysis.availability import Stood, is_suspended
 from rolloutplan.engine.model.snapshot import Pods, WorkloadView
 
 LIST_AFTER: Final = timedelta(seconds=2)
-"""After a start, rollbacks come before the pods are listed."""
+"""After a start, rollbacks come before the pods are listed. A new leader begins with each run when it claims it."""
 LIST_AFTER_FAILURE: Final = timedelta(seconds=5)
 """A run waits for it. It is less than `PASSES_WITHIN`, so that a failure which passes is not told."""
 LIST_AGAIN: Final = timedelta(seconds=10)
 """How often the pods are listed while some are not available."""
-NEW_PODS_WITHIN: Final = timedelta(seconds=10)
-"""After a start, how long latency waits for the list that tells which pods are new, where these have a warmup."""
+NEW_PODS_WITHIN: Final = timedelta(seconds=8)
+"""How long latency waits for the first list once that is due: it tells which pods are new, if they have a warmup."""
 
 
 class NewSide:
     """The memory of one run. `version` is that of the Deployment when it was first seen; empty where there was none."""
 
-    def __init__(self, version: str, now: datetime) -> None:
+    def __init__(self, version: str, now: datetime, claim_at: datetime | None = None) -> None:
         self._stood = Stood()
         self._pods: Pods | None = None
         self._pods_at: datetime | None = None
@@ -38,9 +38,10 @@ class NewSide:
         """The version of the Deployment when the pods that are known were asked for."""
         self._asked_of = version
         """The version of the Deployment when its pods were last asked for."""
-        self._list_at: datetime | None = now + LIST_AFTER
+        first = max(now, claim_at or now) + LIST_AFTER
+        self._list_at: datetime | None = first
         """When the pods are listed for the first time, or again after a list that failed."""
-        self._awaited_until = now + NEW_PODS_WITHIN
+        self._awaited_until = first + NEW_PODS_WITHIN
         self._ready_at: dict[str, datetime] = {}
         """When each pod became ready for the first time, by its uid."""
 
@@ -100,5 +101,5 @@ class NewSide:
         """Forget instants after `now`: the clock was put back."""
         self._stood = self._stood.until(now)
         self._list_at = self._list_at and min(self._list_at, now + LIST_AFTER)
-        self._awaited_until = min(self._awaited_until, now + NEW_PODS_WITHIN)
+        self._awaited_until = min(self._awaited_until, now + LIST_AFTER + NEW_PODS_WITHIN)
         self._pods_at = self._pods_at and min(self._pods_at, now)

@@ -232,6 +232,11 @@ def record_claim(snapshot: Snapshot) -> ReconcileResult | None:
     return ReconcileResult(change(status, epoch=snapshot.epoch))
 
 
+def awaits_claim(snapshot: Snapshot) -> bool:
+    """Whether another leader served a run, and this one's turn to claim it has not come."""
+    return snapshot.status.epoch != snapshot.epoch and not _claim_is_due(snapshot)
+
+
 def _claim_is_due(snapshot: Snapshot) -> bool:
     return snapshot.status.intent is not None or snapshot.claim_at is None or snapshot.now >= snapshot.claim_at
 

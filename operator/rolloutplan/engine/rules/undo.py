@@ -16,6 +16,7 @@ from rolloutplan.engine.model.actions import Action, PatchPlanMetadata, PatchRou
 from rolloutplan.engine.model.routes import live_weights, route_patches
 from rolloutplan.engine.model.snapshot import REVERT, ForeignUndo, Snapshot
 from rolloutplan.engine.model.transitions import TransitionName
+from rolloutplan.engine.rules.intents import awaits_claim
 from rolloutplan.engine.run.transition import fencing_token, note_decision
 from rolloutplan.engine.run.undo import last_owner, plan_undo, renewed_undo, routes_to_correct
 
@@ -29,7 +30,7 @@ def restore_undo(snapshot: Snapshot, result: ReconcileResult) -> ReconcileResult
     """The result, with undo commands put right. It goes with any result that writes nothing itself, in every phase."""
     if result.status is not None or result.actions or snapshot.plan.deleting is not None:
         return result
-    if (revert := renewed_undo(snapshot)) is not None:
+    if not awaits_claim(snapshot) and (revert := renewed_undo(snapshot)) is not None:
         return replace(result, status=change(snapshot.status, revert=revert))
     wrong = dict(_wrong(snapshot))
     paused = {subject: until for subject in wrong if (until := paused_until(snapshot, subject)) is not None}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rolloutplan.api.metric_source import ClusterMetricSourceSpec, read_metric_source
 from rolloutplan.api.printable import printable
+from rolloutplan.api.route import RouteId, owned_name
 from rolloutplan.api.spec import SpecError, read_plan_spec
 from rolloutplan.api.tasks import JobTemplate
 from tests.refusals import (
@@ -437,3 +438,12 @@ def test_jobs_that_mean_the_same_are_equal(one: dict[Any, Any], other: dict[Any,
         for more in (one, other)
     ]
     assert made[0] == made[1]
+
+
+def test_nothing_that_was_worked_out_of_a_spec_is_left_in_a_changed_copy() -> None:
+    spec = read_plan_spec(PLAN)
+    assert spec.services.new and spec.traffic.routes[0].id
+    other = spec.model_copy(update={"new": spec.new.model_copy(update={"service": "another"})})
+    assert (spec.services.new, other.services.new) == (spec.new.service_name, "another")
+    owned = spec.traffic.routes[0].owned()
+    assert (owned.id, owned.written) == (RouteId("HTTPRoute", owned_name(owned.name)), spec.traffic.routes[0].id)

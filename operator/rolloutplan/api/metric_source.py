@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -118,7 +119,7 @@ class MetricSourceSpec(SpecModel):
         description="On sends the queries of one namespace for the same instant as one query, Off sends each alone.",
     )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of all that decides who is asked, and for what: not of how often and how long."""
         asked = self.model_dump(mode="json", by_alias=True, exclude=set(_MANNERS))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
@@ -150,12 +151,12 @@ class PlanFields(SpecModel):
         """Whether both sides are variants of one Deployment."""
         return self.old.deployment == self.new.deployment
 
-    @property
+    @cached_property
     def replicas(self) -> RouteRef | None:
         """The route of a plan that moves traffic by the numbers of pods."""
         return next((ref for ref in self.traffic.routes if ref.kind == REPLICAS), None)
 
-    @property
+    @cached_property
     def services(self) -> Names:
         """The Service of each side: the same one with one Deployment, and with Replicas."""
         if self.replicas is not None:
@@ -168,7 +169,7 @@ class PlanFields(SpecModel):
         old, new = self.services
         return old if old == new else ""
 
-    @property
+    @cached_property
     def names(self) -> Names:
         """What identifies each side in weights and messages, in every route of the plan.
 

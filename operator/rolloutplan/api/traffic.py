@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
@@ -130,7 +131,7 @@ class RouteRef(SpecModel):
 
     _is_owned: bool = PrivateAttr(default=False)
 
-    @property
+    @cached_property
     def id(self) -> RouteId:
         """The route whose weights are moved: the one of this name, or the one that the operator owns in its place."""
         return RouteId(self.kind, owned_name(self.name) if self._is_owned else self.name)

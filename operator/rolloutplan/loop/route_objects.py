@@ -125,8 +125,15 @@ class RouteObjects:
 
     def drop(self, ident: Id, is_needed: IsNeeded) -> None:
         """Keep no more than a key of an object where no plan needs it."""
-        if (raw := self._raw.get(ident)) is not None:
+        raw = self._raw.get(ident)
+        if raw is not None and not is_needed(self._served_by(ident)):
             self.put(ident, raw, is_needed)
+
+    def _served_by(self, ident: Id) -> frozenset[Service]:
+        """Return the Services to which an object gives traffic."""
+        routes = ((ident[1], RouteId(kind.kind, ident[2])) for kind in self.kinds.on(ident[0]))
+        views = (self.views[route] for route in routes if route in self.views)
+        return frozenset(service for view in views for service in receivers(ident[1], view))
 
     def givers(self, services: Iterable[Service]) -> frozenset[Id]:
         """Return the objects of which only a key is kept, and which may give one of these Services traffic."""

@@ -105,6 +105,8 @@ class Store:
     policies: Policies = field(init=False)
     conflicts: Conflicts = field(init=False)
     """Which plans hold their routes."""
+    _removing: set[str] = field(default_factory=set)
+    """The keys of the plans that are about to remove their old side."""
     _disputed: dict[Id, Mapping[str, Any]] = field(default_factory=dict)
     """Members of an incomplete list that are older than the known version: the complete list decides which is right."""
 
@@ -233,9 +235,8 @@ class Store:
     def _put_route(self, ident: Id, raw: Mapping[str, Any] | None) -> frozenset[str]:
         """Replace a route. Returns the plans that are about to remove the old side of which it gives traffic."""
         touched = self.objects.put(ident, raw, partial(self.needs.is_needed, ident))
-        users = self.needs.users_of(touched.services)
-        removing = frozenset(key for key in users if self.plans[key].status.effective_phase in TAKING_AWAY)
-        return removing | self.needs.uses.users(*touched.objects)
+        users = self.needs.users_of(touched.services) if self._removing else frozenset[str]()
+        return (users & self._removing) | self.needs.uses.users(*touched.objects)
 
     def _put_kind(self, name: str, raw: Mapping[str, Any] | None) -> frozenset[str]:
         """Take a RouteKind as it is now, or forget it; None. Returns the plans that name it, and those they affect."""
@@ -352,12 +353,16 @@ class Store:
             self.needs.can_be_read(ident)
 
     def _update_entries(self, key: str) -> frozenset[str]:
-        """Update a plan's queue and route entries; return the keys of the other plans that this affects.
+        """Update a plan's entries in what is looked up by other plans; return the keys of those that this affects.
 
         This is the last step after a change of a plan or of what it refers to. Its templates decide whether it waits in
         a queue, and its policies decide in which.
         """
         plan = self.plans.get(key)
+        if plan is not None and plan.status.effective_phase in TAKING_AWAY:
+            self._removing |= {key}
+        else:
+            self._removing -= {key}
         affected = self.queues.put(key, queue_entry(plan) if plan else None)
         touched = self.conflicts.put(key, plan)
         sharers = (each for each in self.needs.uses.users(*touched) if self.plans[each].status.phase in BEFORE_WEIGHTS)

@@ -342,6 +342,31 @@ def test_the_weights_go_back_though_their_first_write_and_every_record_of_it_is_
     asyncio.run(story())
 
 
+class SlowRoutes(Server):
+    """An API server that takes its time with routes once `takes` is set."""
+
+    takes = 0.0
+
+    async def patch(self, path: str, body: Any, *, kind: str = "merge", timeout: float | None = None) -> Raw:
+        if path in ROUTES.values():
+            await asyncio.sleep(self.takes)
+        return await super().patch(path, body, kind=kind, timeout=timeout)
+
+
+@pytest.mark.parametrize(("takes", "is_back"), [(0.02, True), (9.0, False)], ids=["slow", "hanging"])
+def test_a_rollback_is_recorded_after_its_weights_and_all_the_same_where_these_hang(
+    takes: float, *, is_back: bool
+) -> None:
+    async def story() -> None:
+        server = SlowRoutes()
+        async with running(server) as shop:
+            server.takes, shop.errors = takes, 0.5
+            assert await shop.comes(lambda: shop.status.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK), 4)
+            assert (shop.weights() == {"a": BACK, "b": BACK}) is is_back
+
+    asyncio.run(story())
+
+
 def test_a_route_that_cannot_be_written_keeps_no_other_route_from_going_back() -> None:
     async def story() -> None:
         async with running() as shop:

@@ -8,7 +8,8 @@ to the run. A refusal becomes a `Failure` with the API server's message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +20,7 @@ import structlog
 
 from rolloutplan.api import safe_get
 from rolloutplan.api.route import RouteId
-from rolloutplan.api.status import RouteWeights, Status
+from rolloutplan.api.status import Phase, RouteWeights, Status
 from rolloutplan.api.status_patch import look_patch
 from rolloutplan.clock import now
 from rolloutplan.cluster import jobs, paths, plans, pods, scale
@@ -71,6 +72,7 @@ from rolloutplan.loop.missing_rights import missing_right
 from rolloutplan.loop.rights import Rights
 from rolloutplan.loop.stagger import Offsets
 from rolloutplan.loop.store import DEPLOYMENTS, PLANS, Store
+from rolloutplan.loop.waiting import happens
 from rolloutplan.metrics.base import Provider
 from rolloutplan.metrics.evaluator import evaluate
 from rolloutplan.metrics.objects import SourceObject
@@ -81,6 +83,10 @@ from rolloutplan.telemetry.metrics import Metrics
 
 ROLLBACK_WITHIN: Final = 2.0
 """Seconds until a rollback's write without an answer is tried again. Its weights are absolute, so repeating is safe."""
+
+WEIGHTS_FIRST: Final = 0.3
+"""Seconds for which the record of a rollback lets the weights of all rollbacks under way go first: fifty of them take
+as long. A weight that hangs holds up no record for longer."""
 
 _OBJECT_NOT_FOUND: Final = "NotFound"
 """The reason of a 404 about an object. That of a resource that is not served, as while its CRD changes, has none."""
@@ -113,6 +119,9 @@ class Executor:
         self._metrics, self._sink = metrics, sink
         self._feed, self._offsets, self._still_wanted = feed, offsets, still_wanted
         self._rights = Rights()
+        self._urgent, self._calm = 0, asyncio.Event()
+        """How many urgent effects are being carried out; set while there are none."""
+        self._calm.set()
         self._handlers: Mapping[type, Callable[[Effect, Any], Awaitable[Result]]] = {
             Record: self._record,
             WriteLook: self._write_look,
@@ -136,13 +145,29 @@ class Executor:
     async def carry_out(self, effect: Effect) -> Result:
         """Carry out an effect and return its result."""
         try:
-            return await self._handlers[type(effect.work)](effect, effect.work)
+            with self._counted(effect):
+                return await self._handlers[type(effect.work)](effect, effect.work)
         except ApiError as error:
             return Failure(error.status, error.reason, missing_right(error) or error.message, error.retry_after)
+
+    @contextmanager
+    def _counted(self, effect: Effect) -> Iterator[None]:
+        """Count an effect while it is urgent."""
+        self._urgent += effect.urgent
+        if self._urgent:
+            self._calm.clear()
+        try:
+            yield
+        finally:
+            self._urgent -= effect.urgent
+            if not self._urgent:
+                self._calm.set()
 
     # ---- writing -------------------------------------------------------------------------------------------------
 
     async def _record(self, effect: Effect, work: Record) -> None:
+        if work.status.phase is Phase.ROLLING_BACK:
+            await happens(self._calm, WEIGHTS_FIRST)
         raw = await plans.write_status(self._client(Priority.RECORDS), effect.snapshot.plan, work.patch)
         self._feed.apply(PLANS, "MODIFIED", raw)
 

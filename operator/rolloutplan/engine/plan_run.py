@@ -293,13 +293,14 @@ class PlanRun:
         status = status or self.unwritten_status or facts.status
         task = status.task
         self._writes.see(facts, status, now)
-        snapshot = Snapshot(
+        return Snapshot(
             plan=facts.plan,
             status=status,
             now=now,
             routes=facts.routes,
             taken_up_at=self._created_at,
             undo_after=partial(self._undo.after, facts, status),
+            undo_now=self._undo.now,
             old=facts.old,
             new=self._new_side(facts, now),
             endpoints=facts.endpoints,
@@ -337,11 +338,6 @@ class PlanRun:
             foreign_undo=self._writes.foreign_undo,
             in_force=self._writes.in_force(),
             repairs=self._writes.repairs,
-        )
-        return (
-            replace(snapshot, undo_command=self._undo.now(snapshot))
-            if facts.undo or (snapshot.plan.spec and status.phase is Phase.EXPANDING)
-            else snapshot
         )
 
     def _new_side(self, facts: Facts, now: datetime) -> WorkloadView | None:

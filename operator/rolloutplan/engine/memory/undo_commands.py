@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rolloutplan.api.status import RouteWeights, Status
+from rolloutplan.api.status import Phase, RouteWeights, Status
 from rolloutplan.engine.model.routes import UnusableError, owner_of, select_rules
 from rolloutplan.engine.model.snapshot import Facts, RouteView, Snapshot
 
@@ -23,7 +23,9 @@ class UndoCommands:
         """The command that `after` built last, after all that it was built from: most looks need the same."""
 
     def now(self, snapshot: Snapshot) -> str:
-        """The command that would restore the present weights of the routes, or those of a lost run."""
+        """The command that would restore the present weights of the routes of a new run, or those of a lost one."""
+        if not snapshot.undo and not (snapshot.plan.spec and snapshot.status.phase is Phase.EXPANDING):
+            return ""
         views, namespace, owner = snapshot.routes, snapshot.plan.namespace, owner_of(snapshot)
         try:
             routes = snapshot.undo or select_rules(snapshot)

@@ -682,8 +682,16 @@ class Snapshot:
     undo_after: Callable[[Sequence[RouteWeights]], str] = field(default=lambda _: "", compare=False, repr=False)
     """The command that would restore the weights from before the run once the routes have these weights and additions;
     empty where it is the one in the status."""
-    undo_command: str = ""
-    """The command that would restore the present weights of the routes; where there is `undo`, those of `undo`."""
+    undo_now: Callable[[Snapshot], str] = field(default=lambda _: "", compare=False, repr=False)
+    """Makes `undo_command`, which few decisions need."""
+
+    @property
+    def undo_command(self) -> str:
+        """The command that would restore the present weights of the routes; where there is `undo`, those of `undo`.
+
+        Empty where neither is needed: the weights of a run are in its status once it has any.
+        """
+        return self.undo_now(self)
 
     @property
     def shifted_routes(self) -> tuple[RouteView, ...]:

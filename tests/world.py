@@ -892,12 +892,15 @@ class World:
         self.settle()
         while self.phase not in phases or (stage and (self.status.stage is None or self.status.stage.name != stage)):
             at = self.next()
-            trail = "\n".join(f"{d.at:%H:%M:%S} {d.reason}: {d.note}" for d in self.trail.values())
-            assert at is not None, f"it stands still as {self.phase}, before {phases} {stage or ''}\n{trail}"
-            assert at <= end, f"still {self.phase} after {limit}, not {phases} {stage or ''}\n{trail}"
+            assert at is not None, f"it stands still as {self.phase}, before {phases} {stage or ''}\n{self._story()}"
+            assert at <= end, f"still {self.phase} after {limit}, not {phases} {stage or ''}\n{self._story()}"
             self.now = at
             self.settle()
         return self
+
+    def _story(self) -> str:
+        """All decisions so far, one a line."""
+        return "\n".join(f"{d.at:%H:%M:%S} {d.reason}: {d.note}" for d in self.trail.values())
 
     def interrupted(self, point: str, fault: Trap = crash, limit: int = 100) -> Late:
         """Go on until the operator comes to this point and the fault strikes; returns what it was about to write."""

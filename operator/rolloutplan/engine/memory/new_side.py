@@ -16,7 +16,8 @@ from rolloutplan.engine.analysis.availability import Stood, is_suspended
 from rolloutplan.engine.model.snapshot import Pods, WorkloadView
 
 LIST_AFTER: Final = timedelta(seconds=2)
-"""After a start, rollbacks come before the pods are listed. A new leader begins with each run when it claims it."""
+"""After a start, rollbacks come before the pods are listed. A new leader lists those of a run that lacks none after it
+claims the run."""
 LIST_AFTER_FAILURE: Final = timedelta(seconds=5)
 """A run waits for it. It is less than `PASSES_WITHIN`, so that a failure which passes is not told."""
 LIST_AGAIN: Final = timedelta(seconds=10)
@@ -38,10 +39,11 @@ class NewSide:
         """The version of the Deployment when the pods that are known were asked for."""
         self._asked_of = version
         """The version of the Deployment when its pods were last asked for."""
-        first = max(now, claim_at or now) + LIST_AFTER
-        self._list_at: datetime | None = first
+        self._list_at: datetime | None = now + LIST_AFTER
         """When the pods are listed for the first time, or again after a list that failed."""
-        self._awaited_until = first + NEW_PODS_WITHIN
+        self._turn_at = max(now, claim_at or now) + LIST_AFTER
+        """When they are listed for the first time where none is missing."""
+        self._awaited_until = self._turn_at + NEW_PODS_WITHIN
         self._ready_at: dict[str, datetime] = {}
         """When each pod became ready for the first time, by its uid."""
 
@@ -73,6 +75,8 @@ class NewSide:
             return status.entered_at
         if self._pods_at is None and not self._unlisted and status.stage and status.stage.soak_until and self._list_at:
             return min(self._list_at, status.stage.soak_until)  # nothing is left to wait for but this list
+        if self._list_at is not None and self._pods_at is None and new.available >= new.wanted:
+            return max(self._list_at, self._turn_at)
         if self._pods_at is None or new.available >= new.wanted:
             return self._list_at
         return self._pods_at + LIST_AGAIN
@@ -101,5 +105,6 @@ class NewSide:
         """Forget instants after `now`: the clock was put back."""
         self._stood = self._stood.until(now)
         self._list_at = self._list_at and min(self._list_at, now + LIST_AFTER)
+        self._turn_at = min(self._turn_at, now + LIST_AFTER)
         self._awaited_until = min(self._awaited_until, now + LIST_AFTER + NEW_PODS_WITHIN)
         self._pods_at = self._pods_at and min(self._pods_at, now)

@@ -25,6 +25,7 @@ from rolloutplan.cluster.client import Api, ApiError
 from rolloutplan.cluster.endpoints import SERVICE_LABEL
 from rolloutplan.engine.model.grants import EVERYTHING
 from rolloutplan.engine.model.queries import NumberQuery
+from rolloutplan.loop import executor
 from rolloutplan.loop.limiter import Places, Priority, RequestLimiter
 from rolloutplan.loop.reconcile import Reconciler
 from rolloutplan.loop.routes import place_of
@@ -353,10 +354,14 @@ class SlowRoutes(Server):
         return await super().patch(path, body, kind=kind, timeout=timeout)
 
 
-@pytest.mark.parametrize(("takes", "is_back"), [(0.02, True), (9.0, False)], ids=["slow", "hanging"])
+@pytest.mark.parametrize(
+    ("takes", "first", "is_back"), [(0.02, 60.0, True), (9.0, 0.3, False)], ids=["slow", "hanging"]
+)
 def test_a_rollback_is_recorded_after_its_weights_and_all_the_same_where_these_hang(
-    takes: float, *, is_back: bool
+    takes: float, first: float, monkeypatch: pytest.MonkeyPatch, *, is_back: bool
 ) -> None:
+    monkeypatch.setattr(executor, "WEIGHTS_FIRST", first)
+
     async def story() -> None:
         server = SlowRoutes()
         async with running(server) as shop:

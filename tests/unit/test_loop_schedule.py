@@ -1,16 +1,16 @@
 """The heap of deadlines: each plan is looked at when it asked for, once, and no sooner."""
 
 import asyncio
-import time
-from collections import Counter
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolloutplan.loop.schedule import LONGEST_SLEEP, SLICE, Schedule
+from rolloutplan.loop import schedule as schedule_module
+from rolloutplan.loop.schedule import LONGEST_SLEEP, Schedule
 from tests.world import START
 
 
@@ -130,29 +130,36 @@ def test_it_wakes_for_a_deadline_that_is_earlier_than_the_one_it_sleeps_for() ->
     asyncio.run(story())
 
 
-def test_many_at_once_are_handed_out_in_slices_each_at_one_instant_with_all_else_in_between() -> None:
-    async def story() -> None:
-        seen, served = list[tuple[str, datetime]](), 0
+def test_many_at_once_are_handed_out_in_slices_each_at_one_instant_with_all_else_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A look takes a quarter of a slice here."""
+    seen, passed = list[tuple[str, float]](), 0.0
+    monkeypatch.setattr(schedule_module, "SLICE", 1.0)
+    monkeypatch.setattr(schedule_module, "time", SimpleNamespace(monotonic=lambda: passed))
 
-        def due(key: str, at: datetime) -> None:
-            time.sleep(SLICE / 4)
-            seen.append((key, at))
+    def due(key: str, at: datetime) -> None:
+        nonlocal passed
+        passed += 0.25
+        seen.append((key, (at - START).total_seconds()))
 
-        schedule = Schedule(due)
-        for number in range(20):
-            schedule.at(f"{number:02}", START)
+    schedule = Schedule(due, lambda: START + timedelta(seconds=passed))
+    for number in range(20):
+        schedule.at(f"{number:02}", START)
+
+    async def story() -> list[int]:
         turning = asyncio.create_task(schedule.run())
+        handed_out = list[int]()
         while len(seen) < 20:
-            served += 1
             await asyncio.sleep(0)
+            handed_out.append(len(seen))
         turning.cancel()
         await asyncio.gather(turning, return_exceptions=True)
-        slices = Counter(at for _, at in seen)
-        assert [key for key, _ in seen] == [f"{number:02}" for number in range(20)]
-        assert served >= len(slices) >= 4
-        assert max(slices.values()) > 1
+        return handed_out
 
-    asyncio.run(story())
+    assert asyncio.run(story()) == [4, 8, 12, 16, 20]
+    assert [key for key, _ in seen] == [f"{number:02}" for number in range(20)]
+    assert [at for _, at in seen] == [number // 4 for number in range(20)]
 
 
 def test_a_far_deadline_that_is_asked_for_again_and_again_is_kept_once() -> None:

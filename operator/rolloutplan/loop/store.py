@@ -360,9 +360,9 @@ class Store:
         """
         plan = self.plans.get(key)
         if plan is not None and plan.status.effective_phase in TAKING_AWAY:
-            self._removing |= {key}
+            self._removing.add(key)
         else:
-            self._removing -= {key}
+            self._removing.discard(key)
         affected = self.queues.put(key, queue_entry(plan) if plan else None)
         touched = self.conflicts.put(key, plan)
         sharers = (each for each in self.needs.uses.users(*touched) if self.plans[each].status.phase in BEFORE_WEIGHTS)

@@ -137,9 +137,9 @@ class Cluster:
         queue: asyncio.Queue[Raw | None] = asyncio.Queue()
         entry = (plural, namespace, queue)
         response = web.StreamResponse()
-        await response.prepare(request)
         self.streams.append(entry)
         try:
+            await response.prepare(request)
             while (event := await queue.get()) is not None:
                 await response.write(json.dumps(event).encode() + b"\n")
         finally:
@@ -384,7 +384,7 @@ def test_after_a_restore_it_lists_again_though_its_streams_only_stay_silent(
                 silent.setattr(cluster, "send", lambda *_: None)
                 cluster.put("rolloutplans", "b")
             watched.restart()
-            await until(lambda: engine.names(PLANS) == {"a", "b"})
+            await until(lambda: engine.listings[-1].names == {("shop", "a"), ("shop", "b")})
             assert engine.listings[-1].is_new_history
             await until(lambda: "watch=true" in cluster.requests[-1] and bool(cluster.streams))
             cluster.put("rolloutplans", "a", spec={"x": 3})

@@ -108,6 +108,9 @@ def metric_source(url: str, name: str = "default", **spec: Any) -> dict[str, Any
     }
 
 
+THIS_PROGRAM = (sys.executable, "-m", "rolloutplan")
+
+
 class Operator:
     """`rolloutplan operator` as a process: started, killed, started again."""
 
@@ -120,7 +123,7 @@ class Operator:
         kubeconfig: Path | None = None,
         port: int = HEALTH_PORT,
         name: str = "operator",
-        program: Sequence[str] = (sys.executable, "-m", "rolloutplan"),
+        program: Sequence[str] = THIS_PROGRAM,
         checkout: Path = ROOT,
     ) -> None:
         """Several can run at once, each with a `port` for its probes and a `name` for its log of its own.
@@ -136,14 +139,16 @@ class Operator:
         hosts = (f"--source-hosts={bed.address}", f"--notifier-hosts={bed.address}")
         knows = (checkout / "operator/rolloutplan/cli/serve.py").read_text()
         wanted = (*ports, *lent, *options, *hosts, *bed.operator_options)
-        command = [*program, "operator", *(each for each in wanted if _field(each) in knows)]
+        arguments = ["operator", *(each for each in wanted if _field(each) in knows)]
+        imported = bed.thrifty and program is THIS_PROGRAM and checkout == ROOT
         self.url, self.metrics = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + METRICS_ABOVE}/metrics"
         self.process = Process(
             name,
-            command,
+            arguments if imported else [*program, *arguments],
             bed.workdir,
             lambda: answers(f"{self.url}/readyz"),
             env={"KUBECONFIG": str(kubeconfig or bed.kubeconfig(user)), "PYTHONPATH": str(checkout / "operator")},
+            imported=imported,
         )
 
     def __enter__(self) -> Self:
@@ -367,7 +372,7 @@ class Shop:
     def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `rolloutplan` as admin, whatever comes of it."""
         env = {**os.environ, "KUBECONFIG": str(self.bed.kubeconfig()), "PYTHONPATH": str(ROOT / "operator")}
-        command = [sys.executable, "-m", "rolloutplan", *arguments]
+        command = [*THIS_PROGRAM, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
 
     def measured(self, query: str, deployment: str, window: str) -> float | None:

@@ -48,8 +48,8 @@ class Bed(Cluster):
         """Bring a bed up, in a network namespace that this process enters; wait until all of it can be used.
 
         `workdir` gets its logs and data (if absent: a temporary folder, removed in the end); `scrape` is how often
-        Prometheus asks each pod; the parts of a `thrifty` bed take a third less of the processor, and more
-        memory: for tests, not for figures.
+        Prometheus asks each pod; a `thrifty` bed is for tests, and not for figures: its parts take a third less of the
+        processor, and more memory, and an operator starts where it has been imported already.
         """
         programs = tools.ensure(progress)
         netns.enter()
@@ -66,6 +66,7 @@ class Bed(Cluster):
 
     def __init__(self, workdir: Path, programs: Tools, scrape: str, *, thrifty: bool = False) -> None:
         self.workdir = workdir
+        self.thrifty = thrifty
         self.programs = programs
         self.kubectl_program = programs.kubectl
         self._control_plane = ControlPlane(workdir, programs, thrifty=thrifty)

@@ -46,6 +46,8 @@ class Cluster:
     address: str
     """Where namespaced metric sources of tests point."""
     routing: Routing = HttpRoutes()
+    thrifty = False
+    """Whether it is for tests, and not for figures: what runs on it then takes little of the processor."""
     operator_options: Sequence[str] = ()
     """What every operator is told in addition."""
 

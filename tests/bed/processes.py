@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import requests
 
+from tests.bed.starter import Started, starter
+
 T = TypeVar("T")
 
 _http = requests.Session()
@@ -108,22 +110,25 @@ class Process:
         *,
         env: Mapping[str, str] | None = None,
         pipes: bool = False,
+        imported: bool = False,
     ) -> None:
         """`ready` tells whether the part can be used; `pipes` opens its standard input and output as text.
 
-        `env` is added to what `environment` gives.
+        `env` is added to what `environment` gives. Where `imported`, the command is the arguments of our own program,
+        and it starts where that has been imported already (starter.py).
         """
         self.name = name
         self.log = workdir / f"{name}.log"
-        self._command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        self._command = command
         self._workdir = workdir
         self._ready = ready
         self._env = environment(workdir) | dict(env or {})
         self._pipes = pipes
-        self._child: subprocess.Popen[str] | None = None
+        self._imported = imported
+        self._child: subprocess.Popen[str] | Started | None = None
 
     @property
-    def child(self) -> "subprocess.Popen[str]":
+    def child(self) -> "subprocess.Popen[str] | Started":
         """The running child, with its pipes."""
         if self._child is None:
             raise RuntimeError(f"{self.name} has not been started")
@@ -142,11 +147,13 @@ class Process:
             raise RuntimeError(f"{self.name} is running already")
         self._child = _spawner.submit(self._popen).result()
 
-    def _popen(self) -> "subprocess.Popen[str]":
+    def _popen(self) -> "subprocess.Popen[str] | Started":
+        if self._imported:
+            return starter().start(self._command, self._env, self._workdir, self.log)
         pipe = subprocess.PIPE if self._pipes else subprocess.DEVNULL
         with self.log.open("a") as log:
             return subprocess.Popen(
-                self._command,
+                ["setpriv", "--pdeathsig", "KILL", "--", *self._command],
                 stdin=pipe,
                 stdout=pipe if self._pipes else log,
                 stderr=log,
@@ -182,7 +189,7 @@ class Process:
     def ends(self, timeout: float) -> int:
         """Wait until it has ended by itself, for at most so many seconds of a Stopwatch; returns its status."""
         until(lambda: not self.running(), timeout, f"the end of {self.name}")
-        return int(self.child.returncode)
+        return self.child.wait()
 
     def kill(self) -> None:
         """Kill it as `kill -9` does, and wait until it is gone."""

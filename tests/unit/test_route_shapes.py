@@ -116,6 +116,30 @@ def test_a_patch_writes_only_what_differs(sample: Sample) -> None:
 
 
 @EVERY
+@pytest.mark.parametrize("seen", [0, 50], ids=lambda permille: f"seen at {permille}")
+def test_a_way_back_that_has_not_seen_the_newest_step_is_refused_or_restores_the_weights(
+    sample: Sample, seen: int
+) -> None:
+    """A rollback does not wait for the answer to a step, which leaves the token as it was."""
+    before = sample.view(sample.object)
+    snapshot = target(before, *moved_rules(sample, before))
+    known_raw = patched(sample.object, sample.kind.patch(before, snapshot, token="main/1.1.1", undo="kubectl"))
+    if seen:
+        step = shifted(sample, sample.view(known_raw), seen)
+        known_raw = patched(known_raw, sample.kind.patch(sample.view(known_raw), step, token="main/1.1.1", undo=""))
+    known = sample.view(known_raw)
+    step = shifted(sample, known, 500)
+    newest = patched(known_raw, sample.kind.patch(known, step, token="main/1.1.1", undo="kubectl"))
+    way_back = sample.kind.patch(known, snapshot, token="main/1.1.2", undo="")
+    try:
+        newest = patched(newest, way_back)
+    except jsonpatch.JsonPatchException:
+        return
+    after = sample.view(newest)
+    assert weights_of(target(after, *moved_rules(sample, after))) == weights_of(snapshot)
+
+
+@EVERY
 def test_an_item_that_changed_refuses_the_whole_patch(sample: Sample) -> None:
     raw = sample.object
     view = sample.view(raw)

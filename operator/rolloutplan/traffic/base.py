@@ -73,9 +73,9 @@ class RouteKind(Protocol):
 
         It puts `token` into the annotation `rolloutplan.dev/seq` (engine/model/fence.py), sets `rolloutplan.dev/revert`
         to `undo` (an empty one removes the annotation), and changes nothing beyond weights and these. It tests all that
-        it relies on: the tokens on the route (where there is none, the resourceVersion), and each item of a rule that
-        it changes, as it was last seen. So it fails as a whole if the route has changed, and applying it twice has the
-        effect of applying it once.
+        it relies on: the tokens on the route (where there is none, the resourceVersion), and each item of the rules of
+        the target, as it was last seen, also where no weight differs. So it fails as a whole if the route has changed,
+        and applying it twice has the effect of applying it once.
 
         Raises LookupError, which names the route, where a rule or a backend of the target is missing.
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from rolloutplan.api.object_path import At, Path, parse, places, pointer
 from rolloutplan.api.route_kind import ControllerRules, RouteKindSpec, WeightRules
@@ -100,19 +100,24 @@ class DescribedKind(RouteKind):
     def patch(self, view: RouteView, target: RouteWeights, *, token: str, undo: str) -> list[Operation]:
         labels = [rule_label(rule) for rule in target.rules]
         owner = next((fence.owner for fence in reversed(read_fences(token)) if fence.meets(labels)), "")
-        changes, added = self._changes(view, target, owner)
-        return whole_patch(view, changes, token=token, undo=undo, added=added)
+        changes = self._changes(view, target, owner)
+        return whole_patch(
+            view,
+            changes.operations,
+            token=token,
+            undo=undo,
+            added=changes.annotation if changes.differs else None,
+            differs=changes.differs,
+        )
 
-    def _changes(self, view: RouteView, target: RouteWeights, owner: str) -> tuple[list[Operation], str | None]:
-        """The operations on rules, and the annotation with what is added to them; None where it stays as it is.
-
-        A target without rules is for our annotations alone.
-        """
+    def _changes(self, view: RouteView, target: RouteWeights, owner: str) -> _Changes:
+        """What is to be done to the rules of a target. One without rules is for our annotations alone."""
         if not target.rules:
-            return [], None
+            return _Changes()
         seen = self._stages.bare(view.raw)
         places = [None if is_blank(view, rule) else located(view, rule) for rule in target.rules]
         rules = self._form.some(seen.raw, {now.index for now, _ in filter(None, places)})
+        tests: list[Operation] = []
         weights: list[Operation] = []
         pieces: dict[At, list[Piece]] = {}
         for rule, place in zip(target.rules, places, strict=True):
@@ -120,15 +125,15 @@ class DescribedKind(RouteKind):
                 weights += self._form.put_back(view.raw, rule)
                 continue
             now, wanted = place
+            tests += self._form.tests(rules[now.index])
             weights += self._form.write(replace(rules[now.index], text_before=rule.text), wanted)
             pieces |= self._stages.wanted(seen, rules[now.index], now, rule.added)
         try:
             overlay = change(seen, pieces, owner)
         except LookupError as error:
             raise LookupError(f"{view.id}: {error}") from None
-        if not weights and not overlay.differs:
-            return [], None
-        return [*overlay.before, *weights, *overlay.after], overlay.annotation
+        operations = (*overlay.before, *tests, *weights, *overlay.after)
+        return _Changes(operations, overlay.annotation, bool(weights) or overlay.differs)
 
     def undo_command(
         self,
@@ -140,7 +145,7 @@ class DescribedKind(RouteKind):
     ) -> str:
         if view is None:
             return kubectl_patch(namespace, self.resource, snapshot.name, self._form.undo(snapshot.rules))
-        raw = view.raw if target is None else with_changes(view.raw, *self._changes(view, target, owner))
+        raw = view.raw if target is None else self._changes(view, target, owner).made(view.raw)
         found = locate_each(view, snapshot.rules)
         rules = [
             rule if now is None else rule.model_copy(update={"index": now.index, "at": now.at})
@@ -218,6 +223,19 @@ class DescribedKind(RouteKind):
         """Whether every match of a rule is for some requests only. Without matches, a rule takes every request."""
         matches = [place.value for place in places(rule.raw, self._matches)] if self._selective else []
         return bool(matches) and all(any(_filled(match, path) for path in self._selective) for match in matches)
+
+
+class _Changes(NamedTuple):
+    """The operations on the rules of a route, and the annotation with what is added to these."""
+
+    operations: tuple[Operation, ...] = ()
+    """Where nothing differs, they only test what the target relies on: that each item is as it was read."""
+    annotation: str = ""
+    differs: bool = False
+
+    def made(self, raw: Raw) -> Raw:
+        """The route with these changes."""
+        return with_changes(raw, self.operations, self.annotation) if self.differs else raw
 
 
 def _has_additions(seen: Bare, before: RouteView) -> bool:

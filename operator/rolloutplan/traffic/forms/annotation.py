@@ -73,13 +73,15 @@ class AnnotationForm(Form):
     def fields(self, raw: Raw) -> list[tuple[str, ...]]:
         return [(*_ANNOTATIONS, key) for key in self._keys(raw)]
 
+    def tests(self, rule: Rule) -> list[Operation]:
+        return [expected(pointer(rule.at), rule.text)]
+
     def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
         weights = [self._missing if item.weight is None else item.weight for item in rule.items]
         desired = [wanted[place].weight if place in wanted else weight for place, weight in enumerate(weights)]
         if desired == weights and not rule.faults:
             return []
-        path = pointer(rule.at)
-        return [expected(path, rule.text), added(path, self._text(rule, wanted, desired))]
+        return [added(pointer(rule.at), self._text(rule, wanted, desired))]
 
     def _text(self, rule: Rule, wanted: Mapping[int, Backend], desired: list[int]) -> str:
         """The text with these weights: as it was before the run, where it had them then."""

@@ -57,11 +57,11 @@ class Form(Protocol):
     def fields(self, raw: Raw) -> list[tuple[str, ...]]:
         """The fields that hold the rules, as paths of keys: who changed these changed weights."""
 
-    def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
-        """The operations that give the items at these places their weights; empty if nothing differs.
+    def tests(self, rule: Rule) -> list[Operation]:
+        """The operations that fail the whole patch unless each item of a rule is exactly as it was read."""
 
-        First the tests of all that they rely on: each item of the rule, exactly as it was read.
-        """
+    def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
+        """The operations that give the items at these places their weights; empty if nothing differs."""
 
     def put_back(self, raw: Raw, rule: RuleWeights) -> list[Operation]:  # noqa: ARG002 - only a whole one can be
         """The operations that put a rule of a snapshot back as a whole. Raises LookupError."""

@@ -99,12 +99,12 @@ class FieldForm(Form):
         whole = ((*lists.rule, *items) for lists in self._lists for items in lists.items)
         return [tuple(step for step in path[:2] if isinstance(step, str)) for path in whole]
 
-    def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
-        changes = [change for place, backend in wanted.items() if (change := self._change(rule, place, backend))]
-        if not changes:
-            return []
+    def tests(self, rule: Rule) -> list[Operation]:
         title = [expected(pointer(rule.label_at), rule.label)] if rule.label_at and rule.label else []
-        return [*title, *(expected(pointer(item.at), item.raw) for item in rule.items), *changes]
+        return [*title, *(expected(pointer(item.at), item.raw) for item in rule.items)]
+
+    def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
+        return [change for place, backend in wanted.items() if (change := self._change(rule, place, backend))]
 
     def _change(self, rule: Rule, place: int, backend: Backend) -> Operation | None:
         item = rule.items[place]

@@ -143,17 +143,20 @@ class ShareForm(Form):
     def fields(self, raw: Raw) -> list[tuple[str, ...]]:  # noqa: ARG002 - they are the same in every object
         return [tuple(map(str, self._at[:3]))]
 
+    def tests(self, rule: Rule) -> list[Operation]:
+        item, above = rule.items[_NEW], self._at[:-1]
+        needs = {pointer(at): value for at, value in self._needs.items() if _at(rule.raw, at) == value}
+        around = _at(rule.raw, above)
+        number = {pointer(self._at): item.raw} if item.raw is not None else {}
+        seen = number or ({pointer(above): around} if around is not None else {})
+        return [expected(at, value) for at, value in {**needs, **item.names, **seen}.items()]
+
     def write(self, rule: Rule, wanted: Mapping[int, Backend]) -> list[Operation]:
         new, item = wanted[_NEW], rule.items[_NEW]
         if new.weight == (self._missing if item.weight is None else item.weight) and not item.fault:
             return []
-        path, above = pointer(self._at), self._at[:-1]
-        needs = {pointer(at): value for at, value in self._needs.items() if _at(rule.raw, at) == value}
-        around = _at(rule.raw, above)
-        seen = {path: item.raw} if item.raw is not None else {pointer(above): around} if around is not None else {}
-        tests = [expected(at, value) for at, value in {**needs, **item.names, **seen}.items()]
-        gone = is_left_out(new, self._missing)
-        return [*tests, removed(path) if gone else added(path, self._written(new))]
+        path = pointer(self._at)
+        return [removed(path) if is_left_out(new, self._missing) else added(path, self._written(new))]
 
     def _written(self, new: Backend) -> str | int:
         return str(new.weight) if self._share.annotation else new.weight

@@ -406,6 +406,38 @@ def test_a_new_leader_goes_back_though_other_requests_hang_in_all_places_that_ar
     asyncio.run(story())
 
 
+def test_weights_that_somebody_has_moved_are_put_back_before_what_was_measured_of_others_is_written() -> None:
+    async def story() -> None:
+        async with running() as shop, AsyncExitStack() as hanging:
+            for _ in range(Places().shared - 1):
+                await hanging.enter_async_context(shop.limiter.place(Priority.RECORDS))
+            written: list[str] = []
+
+            def note(_: str, path: str) -> None:
+                written.append(path)
+
+            async def measured() -> None:
+                async with shop.limiter.place(Priority.PROGRESS):
+                    written.append("measured")
+                    await asyncio.sleep(0.02)
+
+            async with shop.limiter.place(Priority.RECORDS):
+                shop.server.refuses = note
+                others = [asyncio.create_task(measured()) for _ in range(20)]
+                raw = shop.server.objects[ROUTES["a"]]
+                raw["spec"]["rules"][0]["backendRefs"][1]["weight"] = 77
+                route = shop.server.keep(ROUTES["a"], raw)
+                shop.loop.feed.apply("httproutes.gateway.networking.k8s.io", "MODIFIED", route)
+                await asyncio.sleep(0.1)
+                assert written.count(f"{PLAN_PATH}/status") == written.count(ROUTES["a"]) == 0
+            assert await shop.comes(lambda: shop.weights()["a"] == [95, 5], 3), written
+            before = written[: written.index(ROUTES["a"])]
+            assert before.count("measured") <= 2, "no more than begin while the decision is answered"
+            await asyncio.gather(*others)
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("hanging", "places", "written"),
     [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rolloutplan.cluster.client import CONNECTIONS, ResourceClient
 from rolloutplan.loop.limiter import Places, Priority, RequestLimiter
 
-W, R, F, READ, LOOK, E, RUN, ON_OBJECTS = Priority
+W, S, R, F, PROGRESS, READ, LOOK, E, RUN, ON_OBJECTS = Priority
 
 
 async def turns(times: int = 5) -> None:
@@ -97,12 +97,13 @@ def test_no_more_speak_at_once_than_there_are_places() -> None:
     tell(story)
 
 
-def test_a_free_place_goes_to_weights_then_records_then_steps_forward_then_reads() -> None:
+def test_a_free_place_goes_to_weights_back_then_other_weights_then_decisions_then_jobs_then_the_rest() -> None:
     async def story() -> None:
         desk = Desk(Places(1, 0, 1))
-        await desk.comes(("first", F), ("read", READ), ("forward", F), ("record", R), ("weights", W))
-        await desk.ends("first", "weights", "record", "forward", "read")
-        assert desk.order == ["first", "weights", "record", "forward", "read"]
+        wanted = [("back", W), ("weights", S), ("decision", R), ("job", F), ("measured", PROGRESS), ("read", READ)]
+        await desk.comes(("first", F), *reversed(wanted))
+        await desk.ends("first", *(name for name, _ in wanted))
+        assert desk.order == ["first", *(name for name, _ in wanted)]
 
     tell(story)
 
@@ -287,11 +288,11 @@ MOVES = st.lists(
 def allowed(places: Places, in_flight: dict[Priority, list[str]]) -> set[Priority]:
     """The rule in other words: which requests could start now."""
     looks, weights = (len(in_flight[priority]) for priority in (LOOK, W))
-    low, others = len(in_flight[READ]) + looks, len(in_flight[R]) + len(in_flight[F])
+    low, others = len(in_flight[READ]) + looks, sum(len(in_flight[each]) for each in (S, R, F, PROGRESS))
     own = {E: places.events, RUN: places.rollout_records, ON_OBJECTS: places.object_events}
     free = {priority: len(in_flight[priority]) < most for priority, most in own.items()}
     free[W] = weights + others + low < places.shared + places.reserved
-    free[R] = free[F] = weights + others + low < places.shared
+    free[S] = free[R] = free[F] = free[PROGRESS] = weights + others + low < places.shared
     free[READ] = free[F] and low < places.reads
     free[LOOK] = free[READ] and looks < places.looks
     return {priority for priority, may in free.items() if may}
@@ -330,7 +331,7 @@ def _none_too_many(desk: Desk, places: Places) -> None:
     assert held[RUN] <= places.rollout_records
     assert held[ON_OBJECTS] <= places.object_events
     assert held[READ] <= min(places.reads, places.shared)
-    assert held[R] + held[F] + held[READ] <= places.shared
+    assert held[S] + held[R] + held[F] + held[PROGRESS] + held[READ] <= places.shared
     assert sum(held.values()) <= places.total
     for names in in_flight.values():
         assert all(int(first) < int(second) for first, second in pairwise(names)), "first come, first served"

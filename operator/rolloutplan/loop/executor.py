@@ -168,7 +168,8 @@ class Executor:
     async def _record(self, effect: Effect, work: Record) -> None:
         if work.status.phase is Phase.ROLLING_BACK:
             await happens(self._calm, WEIGHTS_FIRST)
-        raw = await plans.write_status(self._client(Priority.RECORDS), effect.snapshot.plan, work.patch)
+        client = self._client(Priority.RECORDS if work.is_awaited else Priority.PROGRESS)
+        raw = await plans.write_status(client, effect.snapshot.plan, work.patch)
         self._feed.apply(PLANS, "MODIFIED", raw)
 
     async def _write_look(self, effect: Effect, work: WriteLook) -> None:
@@ -209,7 +210,7 @@ class Executor:
             return Failure(HTTPStatus.UNPROCESSABLE_ENTITY, "RouteUnreadable", words[:512])
         if not patch:
             return None if took_effect(view, work.target) else NoEffect(view)
-        client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
+        client = self._client(Priority.WEIGHTS if effect.urgent else Priority.SHIFTS)
         limit = ROLLBACK_WITHIN if effect.urgent else None
         raw = await client.patch(kinds.path(ident), patch, kind="json", timeout=limit)
         if work.target.rules:
@@ -242,7 +243,7 @@ class Executor:
         Forward, an autoscaler has the last word about its Deployment. On the way back nothing is asked first.
         """
         namespace, limit = effect.snapshot.plan.namespace, ROLLBACK_WITHIN if effect.urgent else None
-        client = self._client(Priority.WEIGHTS if effect.urgent else Priority.FORWARD)
+        client = self._client(Priority.WEIGHTS if effect.urgent else Priority.SHIFTS)
         found = {} if effect.urgent else await client.list(paths.autoscalers(namespace))
         if by := scale.what_scales(found, size.deployment):
             words = f"{by} sets the number of pods of Deployment {size.deployment}, which is the weight: remove it"

@@ -23,19 +23,23 @@ class Priority(IntEnum):
 
     WEIGHTS = 0
     """Weights of a rollback, and the reads that such a write waits for."""
-    RECORDS = 1
-    """The statuses and the metadata of plans."""
-    FORWARD = 2
-    """Weights that go forward, Jobs, replicas of Deployments."""
-    READS = 3
+    SHIFTS = 1
+    """Weights that go forward, and those that others have moved: that was decided and recorded before."""
+    RECORDS = 2
+    """Decisions in the statuses of plans, and the metadata of plans."""
+    FORWARD = 3
+    """Jobs, replicas of Deployments."""
+    PROGRESS = 4
+    """Statuses without a decision: nothing waits for them."""
+    READS = 5
     """Preflight reads, and pods."""
-    LOOKS = 4
+    LOOKS = 6
     """Records that say no more than that a run was looked at."""
-    EVENTS = 5
+    EVENTS = 7
     """Events have their own places: they neither take the others' places nor wait for them."""
-    ROLLOUT_RECORDS = 6
+    ROLLOUT_RECORDS = 8
     """The records of runs, with their own places too: a large record that hangs holds up no Event."""
-    OBJECT_EVENTS = 7
+    OBJECT_EVENTS = 9
     """Short Events on routes and Deployments: there are more of them, and those on plans do not wait for them."""
 
 

@@ -109,6 +109,8 @@ PREFLIGHT, GATE, PODS, LINT, READ_PLAN = Key("preflight"), Key("gate"), Key("pod
 USERS, LOOK = Key("users"), Key("look")
 WRITES: Final = frozenset({"status", "marks", "route", "job", "scale"})
 """The kinds of effects that change objects of users: one at a time, except in a rollback."""
+_AWAITED: Final = frozenset({"seq", "intent", "task"})
+"""The fields of a status for which weights, Jobs and what is told of a decision wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ class Record:
 
     status: Status
     patch: Mapping[str, Any]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something is done or told only when this is written; not of what was measured alone."""
+        return not _AWAITED.isdisjoint(self.patch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,9 @@ async def story(seed: int) -> str:
     """What is wrong with a run that goes back on an API server of this seed; empty if nothing is."""
     server = SlowServer(Random(seed))
 
-    def shop_of(server: Server) -> Shop:
-        shop = server.shop = Shop(server)  # type: ignore[attr-defined]  # a SlowServer
-        return shop
+    def shop_of(_: Server) -> Shop:
+        server.shop = Shop(server)
+        return server.shop
 
     server.refuses = lambda _, path: ApiError(503, "ServiceUnavailable") if path in ROUTES.values() else None
     async with opened(SPEC, server, shop_of) as shop:

@@ -31,19 +31,19 @@ def whole_patch(
     token: str,
     undo: str,
     added: str | None = None,
-    differs: bool = True,
+    differs: bool = False,
 ) -> list[Operation]:
     """The patch with these operations on weights and rules and those on our annotations; empty if nothing differs.
 
-    `added` is the annotation with what is added to the rules; None leaves it as it is. Changes that do not `differ` are
-    tests: a patch of our annotations alone relies on the weights too. They may be on their way to others.
+    `added` is the annotation with what is added to the rules; None leaves it as it is. Changes of which none `differs`
+    are tests: a patch of our annotations alone relies on the weights too, and others may be on their way.
 
     The tokens of runs on other rules stay. An undo command that such a run wrote last is replaced, but not removed.
     It begins with a test of the token of the last writer. A patch cannot test that a token is absent: where there is
     none, it tests the resourceVersion.
     """
     marks = _marks(view, token, undo, added)
-    if not marks and not (changes and differs):
+    if not marks and not differs:
         return []
     fence = expected(annotation(SEQ), view.seq) if view.seq else expected("/metadata/resourceVersion", view.version)
     place = [] if view.annotated else [put(_ANNOTATIONS, {})]

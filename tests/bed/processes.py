@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 import requests
 
-from tests.bed.starter import Started, starter
+from tests.bed.starter import WITH_ITS_PARENT, Started, Starter
 
 T = TypeVar("T")
 
@@ -98,6 +99,12 @@ def python_path() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
+@cache
+def _starter() -> Starter:
+    """The one of this process."""
+    return Starter(os.environ | python_path())
+
+
 class Process:
     """One part of the bed. It is killed with its parent, and writes what it says to `<workdir>/<name>.log`."""
 
@@ -149,11 +156,11 @@ class Process:
 
     def _popen(self) -> "subprocess.Popen[str] | Started":
         if self._imported:
-            return starter().start(self._command, self._env, self._workdir, self.log)
+            return _starter().start(self._command, self._env, self._workdir, self.log)
         pipe = subprocess.PIPE if self._pipes else subprocess.DEVNULL
         with self.log.open("a") as log:
             return subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *self._command],
+                [*WITH_ITS_PARENT, *self._command],
                 stdin=pipe,
                 stdout=pipe if self._pipes else log,
                 stderr=log,

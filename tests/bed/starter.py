@@ -4,7 +4,6 @@ The program runs as it does alone, from its first line on. Only what it imports 
 """
 
 import ctypes
-import functools
 import gc
 import json
 import os
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 MODULE = "rolloutplan"
+WITH_ITS_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+"""What stands before a command that the kernel is to kill with the thread that starts it."""
 _IMPORTED = ("rolloutplan.cli.main", "rolloutplan.cli.serve", "rolloutplan.loop.main")
 _PR_SET_PDEATHSIG = 1
 
@@ -32,12 +33,14 @@ class Started:
         self._starter = starter
         self.pid = pid
         self.returncode: int | None = None
+        self._polling = threading.Lock()
 
     def poll(self) -> int | None:
-        """Its status if it has ended, as `subprocess` gives it."""
-        if self.returncode is None:
-            self.returncode = self._starter.ask(status=self.pid)
-        return self.returncode
+        """Its status if it has ended, as `subprocess` gives it. It can be asked for only once, whoever asks."""
+        with self._polling:
+            if self.returncode is None:
+                self.returncode = self._starter.ask(status=self.pid)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended, and return its status."""
@@ -62,10 +65,12 @@ class Started:
 class Starter:
     """The process that has imported the program. It ends with this one, and all that it has started ends with it."""
 
-    def __init__(self) -> None:
-        command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", __name__]
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """It ends with the thread that makes it, so that one has to last."""
+        command = [*WITH_ITS_PARENT, sys.executable, "-m", __name__]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment)
+        )
         self._asking = threading.Lock()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Started:
@@ -79,13 +84,10 @@ class Starter:
         assert stdout is not None
         with self._asking:
             print(json.dumps(order), file=stdin, flush=True)
-            return json.loads(stdout.readline())
-
-
-@functools.cache
-def starter() -> Starter:
-    """The one of this process. The thread that asks for it first has to last: the kernel kills it with that thread."""
-    return Starter()
+            answer = stdout.readline()
+        if not answer:
+            raise RuntimeError("the process that starts the program has ended")
+        return json.loads(answer)
 
 
 def main() -> None:
